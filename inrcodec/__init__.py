@@ -1,0 +1,3 @@
+"""inrcodec: pictures and sounds as fitted functions."""
+
+__version__ = "0.1.0"

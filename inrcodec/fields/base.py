@@ -1,0 +1,98 @@
+"""The contract every field family keeps: fit samples, give integers, turn integers back into a function."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..grid import Grid
+from ..settings import EncodeSettings
+from ..signals import SignalMeta
+from ..stream import FieldSpec, Quantiser, TensorLayout
+
+__all__ = ["Field", "Progress"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a running encode."""
+
+    stage: str
+    step: int
+    n_steps: int
+    psnr_db: float | None = None
+
+
+OnStep = Callable[[Progress], None]
+
+
+class Field(ABC):
+    """One function family on one grid. Weights are tensors [C, *frequencies, *cells] as `layouts` says;
+    codes are the same tensors as int32. All methods leave their inputs as they were."""
+
+    # Below this many output samples per input sample `render` would alias; the renderer then evaluates at a
+    # multiple of the scale, at or above it, and averages.
+    min_scale: float = 1.0
+
+    def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
+        self.spec, self.signal, self.grid = spec, signal, grid
+
+    @classmethod
+    @abstractmethod
+    def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
+        """The spec these settings ask for on this signal. Raises ValueError for sizes out of range."""
+
+    @property
+    @abstractmethod
+    def layouts(self) -> tuple[TensorLayout, ...]:
+        """The tensors of codes; shared ones first, the heads (what each cell stores) last."""
+
+    @property
+    @abstractmethod
+    def macs_per_sample(self) -> float:
+        """Multiply-accumulates to evaluate one position (all channels) at scale 1."""
+
+    @abstractmethod
+    def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> Any:
+        """Fit float32 samples [*shape, C]. The result is opaque, and reused for many quantisers."""
+
+    @abstractmethod
+    def initial_step(self, fitted: Any, settings: EncodeSettings) -> float:
+        """The base step that settings.quality (or settings.bits) asks for; a rate search starts here."""
+
+    @abstractmethod
+    def quantiser(self, fitted: Any, settings: EncodeSettings, step: float) -> Quantiser:
+        """The quantiser at a base step. Larger steps give smaller files; cosine: in sample units."""
+
+    @abstractmethod
+    def quantize(self, fitted: Any, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+        """Integer codes, int32, one array per layout."""
+
+    @abstractmethod
+    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+        """Weights from codes."""
+
+    @abstractmethod
+    def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
+        """Values float64 [len(axes[0]), …, C] at the lattice axes[0] × axes[1] × …, positions in sample units.
+
+        scale: per axis, output samples per input sample; below 1, content the output cannot hold is removed.
+        """
+
+    @abstractmethod
+    def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
+        """Values float64 [N, C] at scattered positions coords [N, D] in sample units."""
+
+    def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
+        """Per axis (start, stop) of the cells that `render` needs for these positions."""
+        spans = []
+        for borders, x in zip(self.grid.borders, axes, strict=True):
+            first = int(np.searchsorted(borders, x.min(), side="right")) - 1
+            last = int(np.searchsorted(borders, x.max(), side="right")) - 1
+            m = len(borders) - 1
+            spans.append((min(max(first, 0), m - 1), min(max(last, 0), m - 1) + 1))
+        return tuple(spans)

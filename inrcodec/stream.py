@@ -1,0 +1,127 @@
+"""What an .inr file says, as Python values: the header, the layout of the integer codes, the payloads.
+
+Needs no numpy: `info` reads a file with this module and formats.container alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .grid import Grid
+from .signals import SignalMeta
+
+__all__ = ["FieldSpec", "Header", "Part", "Quantiser", "Stream", "TensorLayout", "STEP_UNIT", "plan", "tiles"]
+
+STEP_UNIT = 2.0**-24  # Quantiser.steps count these
+TILE_CELLS = {1: 64, 2: 64, 3: 16}  # cells per axis that share adaptive state and a byte range, by axes
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """Which family of functions the file stores; with SignalMeta and Grid it fixes the shape of all weights."""
+
+    arch: str  # multihead | ensemble
+    body: str  # cosine | relu | siren | fourier
+    width: int = 0  # MLP bodies: units per hidden layer
+    depth: int = 0  # MLP bodies: hidden layers after the first
+    omega: int = 0  # siren: frequency factor of the first layer; fourier: scale of the features
+    features: int = 0  # fourier: number of frozen random frequencies
+    seed: int = 0  # of everything random that the decoder draws again
+    pitch: tuple[int, ...] = ()  # cosine: samples between spline knots, per axis; () without the smooth level
+
+
+@dataclass(frozen=True)
+class Quantiser:
+    """steps: in STEP_UNIT, one per parameter group of the field. slope: γ in 1/16, of steps that grow with
+    frequency. shrink: reconstruction moves |code| = 1, and |code| >= 2, towards zero by this many 1/64 steps."""
+
+    steps: tuple[int, ...]
+    slope: int = 0
+    shrink: tuple[int, ...] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Header:
+    signal: SignalMeta
+    cells: tuple[int, ...]  # cells per axis of a uniform grid
+    field: FieldSpec
+    quantiser: Quantiser
+    coder: str  # zstd | range
+    levels: tuple[int, ...] = ()  # frequency diagonals at which the heads are cut into progressive levels
+    psnr_mdb: int = 0  # quality the encoder measured on the decoded bytes, in 1/1000 dB; 0 unknown
+    encoder: str = ""
+
+    @property
+    def grid(self) -> Grid:
+        return Grid.uniform(self.signal.shape, self.cells)
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """Shape of one tensor of integer codes [C, *frequencies, *cells], known from the header alone.
+
+    sizes[d][c] is the number of frequencies cell c has on axis d: codes at or above it do not exist (they are
+    0 in memory and absent from the file). () where all exist. bands: for tensors without frequency order
+    (MLP weights), the statistical class of each index of the only frequency axis.
+    """
+
+    name: str  # spline | body | heads
+    context: str  # cosine | smooth | plain: which neighbours predict a code
+    channels: int
+    frequencies: tuple[int, ...]
+    cells: tuple[int, ...]
+    sizes: tuple[tuple[int, ...], ...] = ()
+    bands: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, *self.frequencies, *self.cells)
+
+    @property
+    def n_diagonals(self) -> int:
+        """Frequencies are coded by diagonals: sets of equal index sum. Plain tensors have one."""
+        return sum(f - 1 for f in self.frequencies) + 1 if self.context == "cosine" else 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of one tensor that is coded in one go: the cells of a tile, the diagonals low <= sum < high."""
+
+    tensor: int
+    tile: tuple[tuple[int, int], ...]  # per cell axis (start, stop)
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """payloads[i] holds chunk i of plan(layouts, levels); None where it was not read."""
+
+    header: Header
+    payloads: tuple[bytes | None, ...]
+    digest: bytes  # of all codes; b"" where the end was not read
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+
+def tiles(cells: tuple[int, ...]) -> list[tuple[tuple[int, int], ...]]:
+    """Tiles of a grid of cells in row-major order."""
+    side = TILE_CELLS[len(cells)]
+    result: list[tuple[tuple[int, int], ...]] = [()]
+    for n in cells:
+        result = [(*t, (a, min(a + side, n))) for t in result for a in range(0, n, side)]
+    return result
+
+
+def plan(layouts: tuple[TensorLayout, ...], levels: tuple[int, ...]) -> list[tuple[Part, ...]]:
+    """The chunks of a file, in order: shared tensors whole, then the heads level by level, tile by tile.
+
+    With a single tile the shared tensors ride in the first chunk of the heads, which spares its framing.
+    """
+    *shared, heads = range(len(layouts))
+    first = tuple(Part(i, tuple((0, n) for n in layouts[i].cells), 0, layouts[i].n_diagonals) for i in shared)
+    areas = tiles(layouts[heads].cells)
+    bounds = (0, *levels, layouts[heads].n_diagonals)
+    chunks = [(Part(heads, area, low, high),) for low, high in zip(bounds, bounds[1:], strict=False) for area in areas]
+    if not first:
+        return chunks
+    return [first + chunks[0], *chunks[1:]] if len(areas) == 1 else [first, *chunks]
