@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from .grid import Grid
 from .signals import SignalMeta
 
-__all__ = ["FieldSpec", "Header", "Part", "Quantiser", "Stream", "TensorLayout", "STEP_UNIT", "plan", "tiles"]
+__all__ = ["FieldSpec", "Header", "Part", "Quantiser", "Stream", "TensorLayout", "MAX_CODE", "MAX_MDB", "STEP_UNIT", "n_tiles", "plan", "tiles"]
 
+MAX_CODE = 2**30 - 1  # largest magnitude a code may have
+MAX_MDB = 1_000_000  # quality_mdb of an exact reconstruction
 STEP_UNIT = 2.0**-24  # Quantiser.steps count these
 TILE_CELLS = {1: 64, 2: 64, 3: 16}  # cells per axis that share adaptive state and a byte range, by axes
 
@@ -47,13 +49,22 @@ class Header:
     field: FieldSpec
     quantiser: Quantiser
     coder: str  # zstd | range
+    table_set: int = 0  # range: which released starting tables; zstd: 0
     levels: tuple[int, ...] = ()  # frequency diagonals at which the heads are cut into progressive levels
-    psnr_mdb: int = 0  # quality the encoder measured on the decoded bytes, in 1/1000 dB; 0 unknown
-    encoder: str = ""
+    quality_mdb: int = 0  # measured by the encoder, 1/1000 dB: PSNR, for sounds SNR; 0 unknown, MAX_MDB exact
+    encoder: tuple[int, int, int] = (0, 0, 0)  # version of the encoder
 
     @property
     def grid(self) -> Grid:
         return Grid.uniform(self.signal.shape, self.cells)
+
+    @property
+    def n_chunks(self) -> int:
+        """len(plan(layouts, levels)), known before any layout is made: the heads' chunks, and one for what all
+        cells share (spline level, body) where several tiles keep it apart."""
+        areas = n_tiles(self.cells)
+        shares = self.field.arch == "multihead" and (self.field.body != "cosine" or bool(self.field.pitch))
+        return (len(self.levels) + 1) * areas + int(shares and areas > 1)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,14 @@ class Stream:
     payloads: tuple[bytes | None, ...]
     digest: bytes  # of all codes; b"" where the end was not read
     metadata: dict[str, bytes] = field(default_factory=dict)
+
+
+def n_tiles(cells: tuple[int, ...]) -> int:
+    """len(tiles(cells)), at no cost however large a hostile header makes them."""
+    n = 1
+    for m in cells:
+        n *= -(-m // TILE_CELLS[len(cells)])
+    return n
 
 
 def tiles(cells: tuple[int, ...]) -> list[tuple[tuple[int, int], ...]]:

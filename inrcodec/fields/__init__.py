@@ -1,0 +1,28 @@
+"""Families of functions. Adding one: a module that keeps base.Field's contract, and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..stream import FieldSpec
+from .base import Field
+
+__all__ = ["FIELDS", "Field", "field_class"]
+
+# (arch, body) -> module and class; imported when needed, for the MLP bodies bring torch
+FIELDS = {
+    ("multihead", "cosine"): ("cosine", "CosineField"),
+    ("multihead", "siren"): ("multihead", "MultiheadField"),
+    ("multihead", "relu"): ("multihead", "MultiheadField"),
+    ("multihead", "fourier"): ("multihead", "MultiheadField"),
+    ("ensemble", "siren"): ("ensemble", "EnsembleField"),
+    ("ensemble", "relu"): ("ensemble", "EnsembleField"),
+    ("ensemble", "fourier"): ("ensemble", "EnsembleField"),
+}
+
+
+def field_class(spec: FieldSpec) -> type[Field]:
+    """Raises KeyError for a pair that does not exist."""
+    module, name = FIELDS[spec.arch, spec.body]
+    cls: type[Field] = getattr(import_module(f".{module}", __package__), name)
+    return cls

@@ -43,6 +43,11 @@ class Field(ABC):
 
     @classmethod
     @abstractmethod
+    def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
+        """Cells per axis where no --grid is given."""
+
+    @classmethod
+    @abstractmethod
     def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
         """The spec these settings ask for on this signal. Raises ValueError for sizes out of range."""
 

@@ -1,0 +1,95 @@
+"""Counts the range coder's starting tables from photos and sounds, and writes the package's tables_N.npz.
+
+    python benchmarks/train_tables.py PHOTO_DIR SOUND_DIR [OUT]
+
+Photos are halved until no side is over 1,024 (their own compression must not be learned), coded at steps from fine
+to coarse under both tunes, all symbols counted by context. MLP tables are those of rounded normal numbers at many
+scales. Prints the digest that priors/tables.py pins.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from inrcodec.entropy.alphabet import N_SYMBOLS, split
+from inrcodec.entropy.context import N_CONTEXTS
+from inrcodec.entropy.range_coder import RangeCoder
+from inrcodec.entropy.tables import AdaptiveTables
+from inrcodec.fields.cosine import CosineField
+from inrcodec.grid import Grid
+from inrcodec.priors import tables
+from inrcodec.settings import EncodeSettings
+from inrcodec.signals import SignalMeta
+from inrcodec.stream import plan
+
+PICTURE_STEPS = np.geomspace(6, 150, 6) / 255
+SOUND_STEPS = np.geomspace(0.02, 1.2, 6)  # of the loudness
+
+
+class Observer:
+    """Stands in for the coder's starting counts: counts what the tables are asked to write."""
+
+    def __init__(self) -> None:
+        self.totals = {kind: np.zeros((n, N_SYMBOLS), np.int64) for kind, n in N_CONTEXTS.items()}
+
+    def starting_counts(self, kind: str) -> np.ndarray:
+        return np.ones((N_CONTEXTS[kind], N_SYMBOLS), np.int64)
+
+
+def count(observer: Observer, samples: np.ndarray, field: CosineField, steps: np.ndarray) -> None:
+    for tune in ("psnr", "perceptual"):
+        settings = EncodeSettings(tune=tune)
+        fitted = field.fit(samples, settings, lambda _: None)
+        for step in steps:
+            codes = field.quantize(fitted, field.quantiser(fitted, settings, float(step)))
+            RangeCoder(observer.starting_counts).encode(codes, field.layouts, plan(field.layouts, ()))
+
+
+def main() -> None:
+    photos, sounds = Path(sys.argv[1]), Path(sys.argv[2])
+    out = sys.argv[3] if len(sys.argv) > 3 else Path(tables.__file__).parent / tables.FILE
+    observer = Observer()
+    learn = AdaptiveTables._learn
+
+    def observe(self: AdaptiveTables, symbols: np.ndarray, groups: list) -> None:
+        kind = next(k for k, n in N_CONTEXTS.items() if n == len(self.counts))  # kinds differ in their contexts
+        for context, span in groups:
+            observer.totals[kind][context] += np.bincount(symbols[span], minlength=N_SYMBOLS)
+        learn(self, symbols, groups)
+
+    AdaptiveTables._learn = observe  # type: ignore[method-assign]
+    for path in sorted(photos.glob("*.jpg")):
+        picture = Image.open(path).convert("RGB")
+        while max(picture.size) > 1024:
+            picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+        samples = np.asarray(picture, np.float32) / 255
+        meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
+        grid = Grid.fitting(meta.shape)
+        field = CosineField(CosineField.plan_spec(meta, grid, EncodeSettings()), meta, grid)
+        count(observer, samples, field, PICTURE_STEPS)
+        print(path.name, *picture.size, flush=True)
+    for path in sorted(p for p in sounds.iterdir() if p.suffix in (".flac", ".wav")):
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        if len(samples) < 4096:
+            continue
+        meta = SignalMeta("sound", samples.shape[:1], samples.shape[1], "i2", "plain", rate)
+        grid = Grid.fitting(meta.shape)
+        field = CosineField(CosineField.plan_spec(meta, grid, EncodeSettings()), meta, grid)
+        count(observer, samples, field, SOUND_STEPS * float(np.sqrt(np.mean(samples**2))))
+        print(path.name, *samples.shape, flush=True)
+    rng = np.random.default_rng(0)
+    for sigma in np.geomspace(2, 60, 12):
+        symbols, _ = split(np.abs(np.rint(rng.normal(0, sigma, 4000)).astype(np.int64)))
+        observer.totals["plain"] += np.bincount(symbols, minlength=N_SYMBOLS)
+    made = tables.from_counts(observer.totals)
+    np.savez_compressed(out, **made)
+    print(f"{out}: sha256 {tables.digest(made)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Turns a Header into the payload of the HEAD chunk and back: two version bytes and one strict msgpack array.
+
+Only integers, and arrays of integers, in a fixed order; every id is written out here and is never reused.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import msgpack
+
+from inrcodec.errors import FormatError, UnsupportedError
+from inrcodec.signals import SAMPLE_TYPES, SignalMeta
+from inrcodec.stream import MAX_MDB, FieldSpec, Header, Quantiser
+
+__all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
+
+VERSION = (1, 0)  # major: readers must know it; minor: they need not
+MAX_HEADER_BYTES = 2**16
+MAX_AXES, MAX_CHANNELS, MAX_GROUPS, MAX_LEVELS = 3, 1024, 64, 16
+
+KINDS = {"image": 1, "sound": 2, "array": 3}
+TYPES = {"u1": 1, "u2": 2, "u4": 3, "u8": 4, "i1": 5, "i2": 6, "i3": 7, "i4": 8, "i8": 9, "f2": 10, "f4": 11, "f8": 12, "b1": 13}  # fmt: skip
+COLOURS = {"plain": 0, "gray": 1, "gray+alpha": 2, "rgb": 3, "rgb+alpha": 4}
+ARCHS = {"multihead": 1, "ensemble": 2}
+BODIES = {"cosine": 1, "siren": 2, "relu": 3, "fourier": 4}
+CODERS = {"zstd": 1, "range": 2}
+CHANNELS_OF = {"gray": 1, "gray+alpha": 2, "rgb": 3, "rgb+alpha": 4}
+
+
+def pack_header(header: Header) -> bytes:
+    s, f, q = header.signal, header.field, header.quantiser
+    values = [
+        list(header.encoder),
+        header.quality_mdb,
+        [KINDS[s.kind], list(s.shape), s.channels, TYPES[s.sample_type], COLOURS[s.colour], s.sample_rate_hz]
+        + ([_float_bits(s.offset), _float_bits(s.scale), int(s.channel_axis)] if s.kind == "array" else []),
+        list(header.cells),
+        [ARCHS[f.arch], BODIES[f.body]]
+        + (list(f.pitch) if f.body == "cosine" else [f.width, f.depth, f.omega, f.features, f.seed]),
+        [list(q.steps), q.slope, *q.shrink],
+        [CODERS[header.coder], header.table_set],
+        list(header.levels),
+    ]
+    return bytes(VERSION) + msgpack.packb(values)
+
+
+def unpack_header(payload: bytes) -> Header:
+    """Raises FormatError for anything pack_header does not write, UnsupportedError for a newer major version or an
+    id this version does not know."""
+    if len(payload) < 2:
+        raise FormatError("header: too short")
+    if payload[0] != VERSION[0]:
+        raise UnsupportedError(f"format version {payload[0]}.{payload[1]}; this inrcodec reads {VERSION[0]}.x")
+    try:
+        values = msgpack.unpackb(
+            payload[2:], strict_map_key=True, raw=False, max_str_len=0, max_bin_len=0, max_ext_len=0, max_map_len=0,
+            max_array_len=MAX_GROUPS,
+        )  # fmt: skip
+        if msgpack.packb(values) != payload[2:]:
+            raise FormatError("header: not in canonical form")
+        header = _header(values)
+    except (FormatError, UnsupportedError):
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, msgpack.UnpackException):
+        raise FormatError("header: malformed") from None
+    if payload[1] == VERSION[1] and pack_header(header) != payload:
+        raise FormatError("header: not in canonical form")
+    return header
+
+
+def _header(values: Any) -> Header:
+    encoder, quality, signal, cells, spec, quantiser, coder, levels = values
+    meta = _signal(signal)
+    cells = tuple(_integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
+    field = _field(spec, meta)
+    steps, slope, one, more = quantiser
+    if not 1 <= len(steps) <= MAX_GROUPS:
+        raise FormatError(f"header: {len(steps)} quantiser steps, wanted 1 to {MAX_GROUPS}")
+    coder_id, table_set = coder
+    name = _named(coder_id, CODERS, "entropy coder")
+    _integer(table_set, 0, 2**16, "table set")
+    if len(levels) > MAX_LEVELS or list(levels) != sorted(set(levels)):
+        raise FormatError("header: levels are not increasing")
+    major, minor, patch = (_integer(v, 0, 2**16, "encoder version") for v in encoder)
+    return Header(
+        signal=meta,
+        cells=cells,
+        field=field,
+        quantiser=Quantiser(
+            tuple(_integer(s, 1, 2**32 - 1, "step") for s in steps),
+            _integer(slope, 0, 1023, "slope"),
+            (_integer(one, 0, 63, "shrink"), _integer(more, 0, 63, "shrink")),
+        ),
+        coder=name,
+        table_set=table_set,
+        levels=tuple(_integer(v, 1, 2**31, "level") for v in levels),
+        quality_mdb=_integer(quality, 0, MAX_MDB, "quality"),
+        encoder=(major, minor, patch),
+    )
+
+
+def _signal(values: Any) -> SignalMeta:
+    kind_id, shape, channels, type_id, colour_id, rate, *more = values
+    kind = _named(kind_id, KINDS, "signal kind")
+    sample_type, colour = _named(type_id, TYPES, "sample type"), _named(colour_id, COLOURS, "colour")
+    if not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
+        raise FormatError(f"header: {len(shape)} axes for kind {kind}")
+    if sample_type not in SAMPLE_TYPES[kind]:
+        raise FormatError(f"header: sample type {sample_type} for kind {kind}")
+    _integer(channels, 1, MAX_CHANNELS, "channels")
+    if (kind == "image") != (colour != "plain") or channels != CHANNELS_OF.get(colour, channels):
+        raise FormatError(f"header: {channels} channels, colour {colour}, kind {kind}")
+    _integer(rate, int(kind == "sound"), 2**31 - 1 if kind == "sound" else 0, "sample rate")
+    offset, scale, channel_axis = 0.0, 1.0, True
+    if kind == "array":
+        offset_bits, scale_bits, has_axis = more
+        offset, scale = _float_of(offset_bits), _float_of(scale_bits)
+        channel_axis = bool(_integer(has_axis, 0, 1, "channel axis"))
+        if not channel_axis and channels != 1:
+            raise FormatError(f"header: {channels} channels without an axis")
+    elif more:
+        raise FormatError("header: malformed")
+    shape = tuple(_integer(n, 1, 2**31 - 1, "extent") for n in shape)
+    return SignalMeta(kind, shape, channels, sample_type, colour, rate, offset, scale, channel_axis)
+
+
+def _field(values: Any, meta: SignalMeta) -> FieldSpec:
+    arch_id, body_id, *more = values
+    arch, body = _named(arch_id, ARCHS, "arch"), _named(body_id, BODIES, "body")
+    if body == "cosine":
+        if arch != "multihead" or (more and len(more) != len(meta.shape)):
+            raise FormatError("header: malformed field")
+        return FieldSpec(arch, body, pitch=tuple(_integer(p, 0, 2**31, "pitch") for p in more))
+    width, depth, omega, features, seed = more
+    return FieldSpec(
+        arch,
+        body,
+        _integer(width, 1, 4096, "width"),
+        _integer(depth, 0, 16, "depth"),
+        _integer(omega, 0, 2**20, "omega"),
+        _integer(features, 0, 4096, "features"),
+        _integer(seed, 0, 2**32 - 1, "seed"),
+    )
+
+
+def _integer(value: Any, low: int, high: int, name: str) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise FormatError(f"header: {name} {value!r:.40}, wanted {low} to {high}")
+    return value
+
+
+def _named(value: Any, ids: dict[str, int], name: str) -> str:
+    _integer(value, 0, 2**16, name)
+    for key, number in ids.items():
+        if number == value:
+            return key
+    raise UnsupportedError(f"{name} {value} is not known to this version")
+
+
+def _float_bits(value: float) -> int:
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+def _float_of(bits: Any) -> float:
+    value = float(struct.unpack("<d", struct.pack("<Q", _integer(bits, 0, 2**64 - 1, "float")))[0])
+    if not math.isfinite(value):
+        raise FormatError("header: offset or scale is not finite")
+    return value

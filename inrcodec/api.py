@@ -1,0 +1,304 @@
+"""The Python face: files, arrays and bytes in; .inr bytes, arrays and reports out."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .cost import macs_per_sample, n_parameters
+from .errors import FormatError, InrError
+from .formats.container import InrFile, pack
+from .settings import MAX_SAMPLES, DecodeSettings, EncodeSettings
+from .signals import Signal, SignalMeta
+from .stream import Header
+
+if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
+    import numpy as np
+
+    from .codec import Decoder
+    from .fields.base import OnStep
+
+__all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal", "keep_metadata", "open"]
+
+@dataclass(frozen=True)
+class Encoded:
+    """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds)."""
+
+    data: bytes
+    header: Header
+    quality_db: float
+    seconds: float
+    metadata_bytes: int
+
+
+def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **settings: Any) -> bytes:
+    """Picture, sound or array -> .inr bytes.
+
+    source: a path, a Signal, a PIL image, or an array: uint8/uint16 [H, W] or [H, W, 1…4] is a picture, with
+    sample_rate_hz [N] or [N, C] is a sound, anything else of 1 to 3 axes (and channels) plain numbers.
+    settings: fields of EncodeSettings. Raises ValueError, OSError, InrError.
+
+    >>> import numpy as np
+    >>> data = encode(np.zeros((32, 48, 3), np.uint8), quality=60)
+    >>> open(data).decode().shape
+    (32, 48, 3)
+    """
+    allowed = {f.name for f in fields(EncodeSettings)}
+    unknown = set(settings) - allowed
+    if unknown:
+        raise ValueError(f"unknown setting {sorted(unknown)[0]}; settings are {', '.join(sorted(allowed))}")
+    signal = as_signal(source, sample_rate_hz=sample_rate_hz)
+    return encode_signal(keep_metadata(signal, metadata), EncodeSettings(**settings)).data
+
+
+def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | None = None) -> Encoded:
+    """Signal -> file. With settings.verify the bytes are read back and their codes compared before returning."""
+    from . import codec
+
+    started = time.perf_counter()
+    made = codec.encode(signal, settings, lambda stream: len(pack(stream)), on_step or (lambda _: None))
+    data = pack(made.stream)
+    if settings.verify:
+        read = InrFile.of_bytes(data).stream()
+        codes = codec.Decoder(read.header, max_samples=2**62).codes(read.payloads)
+        assert codec.digest(codes) == made.stream.digest, "the file written does not decode to what was encoded"
+    return Encoded(
+        data,
+        made.stream.header,
+        made.stream.header.quality_mdb / 1000,
+        time.perf_counter() - started,
+        sum(map(len, signal.metadata.values())),
+    )
+
+
+def open(source: str | os.PathLike[str] | bytes | BinaryIO, *, partial: bool = False) -> Reader:
+    """An .inr file, given as path, bytes or seekable binary file; only its header is read now. Raises FormatError,
+    UnsupportedError, OSError."""
+    return Reader(source, partial=partial)
+
+
+class Reader:
+    """An open .inr file. Use as a context manager, or close() it, when it came from a path."""
+
+    def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, *, partial: bool = False) -> None:
+        self._owned: BinaryIO | None = None
+        if isinstance(source, bytes | bytearray | memoryview):
+            self._file = InrFile.of_bytes(bytes(source), partial=partial)
+            return
+        if isinstance(source, str | os.PathLike):
+            source = self._owned = _open_binary(source)
+        try:
+            self._file = InrFile(source, partial=partial)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._owned is not None:
+            self._owned.close()
+
+    @property
+    def header(self) -> Header:
+        return self._file.header
+
+    @property
+    def n_bytes(self) -> int:
+        return self._file.n_bytes
+
+    @property
+    def truncated(self) -> bool:
+        return self._file.truncated
+
+    def metadata(self) -> dict[str, bytes]:
+        """Raw ICC, EXIF, XMP bytes and sound tags by name."""
+        return self._file.metadata()
+
+    def decode(
+        self,
+        *,
+        scale: float | None = None,
+        size: tuple[int, ...] | None = None,
+        region: tuple[int, ...] | None = None,
+        rate_hz: int | None = None,
+        max_samples: int = MAX_SAMPLES,
+    ) -> np.ndarray:
+        """Stored values [*shape, C] (channels dropped where an array had no axis for them).
+
+        size: (width, height) for pictures, else samples per axis. region: (x, y, width, height) in output pixels;
+        for other kinds (start, length) axis after axis.
+        """
+        kind = self.header.signal.kind
+        if size is not None and kind == "image":
+            size = size[::-1]
+        spans = None
+        if region is not None:
+            if len(region) != 2 * len(self.header.signal.shape):
+                raise ValueError(f"region of {len(region)} numbers, wanted {2 * len(self.header.signal.shape)}")
+            n = len(region) // 2
+            pairs = zip(region[:n], region[n:], strict=True) if kind == "image" else zip(region[::2], region[1::2], strict=True)
+            spans = tuple((a, a + length) for a, length in pairs)
+            if kind == "image":
+                spans = spans[::-1]
+        settings = DecodeSettings(scale=scale, size=size, region=spans, rate_hz=rate_hz, max_samples=max_samples)
+        values, meta = self.decode_settings(settings)
+        return values if meta.channel_axis else values[..., 0]
+
+    def decode_settings(
+        self, settings: DecodeSettings, sample_type: str | None = None
+    ) -> tuple[np.ndarray, SignalMeta]:
+        """Stored values [*shape, C] and what they are, of another sample type if one is given. Reads and evaluates
+        only the cells it needs."""
+        decoder = self._decoder(settings.max_samples)
+        wanted = decoder.chunks_for(settings)
+        payloads = [self._file.payload(i) if i in wanted else None for i in range(self.header.n_chunks)]
+        codes = decoder.codes(payloads)
+        if len(wanted) == self.header.n_chunks and not self.truncated:
+            self._check_digest(codes)
+        return decoder.render(decoder.weights(codes), settings, sample_type)
+
+    def sample(self, coords: np.ndarray) -> np.ndarray:
+        """The function itself: float64 values [N, C] at positions [N, D] in sample units, axes in array order (y, x
+        for pictures); the first sample's centre is ½. Pictures are in [0, 1], sounds in [-1, 1]; not clipped."""
+        import numpy as np
+
+        points = np.asarray(coords, np.float64)
+        if points.ndim != 2 or points.shape[1] != len(self.header.signal.shape) or not np.isfinite(points).all():
+            raise ValueError(f"coords must be finite, [N, {len(self.header.signal.shape)}]")
+        return self._decoder(MAX_SAMPLES).sample(self._weights, points)
+
+    def verify(self) -> None:
+        """Check every CRC, decode every code, compare their hash. Raises FormatError."""
+        self._file.check()
+        decoder = self._decoder(2**62)
+        self._check_digest(decoder.codes([self._file.payload(i) for i in range(self.header.n_chunks)]))
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the file, with stable keys; reads headers only."""
+        h, s = self.header, self.header.signal
+        bits = 8 * self.n_bytes
+        facts: dict[str, Any] = {
+            "kind": s.kind,
+            "shape": list(s.shape),
+            "channels": s.channels,
+            "colour": s.colour,
+            "sample_type": s.sample_type,
+            "bits_per_sample": s.bits_per_sample,
+        }
+        if s.kind == "sound":
+            facts |= {"sample_rate_hz": s.sample_rate_hz, "duration_s": s.duration_s}
+            facts["kbit_per_s"] = bits / s.duration_s / 1000
+        facts |= {
+            "bytes": self.n_bytes,
+            "bits_per_position": bits / s.n_samples,
+            "quality_db": h.quality_mdb / 1000 or None,
+            "quality_metric": "SNR" if s.kind == "sound" else "PSNR",
+            "arch": h.field.arch,
+            "body": h.field.body,
+            "grid": list(h.cells),
+            "cell_samples": list(h.grid.largest),
+            "parameters": n_parameters(h),
+            "macs_per_sample": macs_per_sample(h),
+            "entropy": h.coder,
+            "levels": len(h.levels) + 1,
+            "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],
+            "sections": [{"type": s.kind, "offset": s.offset, "bytes": s.n_bytes} for s in self._file.sections],
+            "digest": self._file.digest().hex(),
+            "encoder": ".".join(map(str, h.encoder)),
+            "truncated": self.truncated,
+        }
+        return facts
+
+    def _decoder(self, max_samples: int) -> Decoder:
+        from .codec import Decoder
+
+        return Decoder(self.header, max_samples=max_samples)
+
+    @cached_property
+    def _weights(self) -> tuple[np.ndarray, ...]:
+        decoder = self._decoder(MAX_SAMPLES)
+        codes = decoder.codes([self._file.payload(i) for i in range(self.header.n_chunks)])
+        return decoder.weights(codes)
+
+    def _check_digest(self, codes: tuple[np.ndarray, ...]) -> None:
+        from .codec import digest
+
+        if not self.truncated and digest(codes) != self._file.digest():
+            raise FormatError("decoded weights do not match the file's hash")
+
+
+def compare(a: str, b: str) -> dict[str, Any]:
+    """Paths of an original and of what became of it -> sizes and measures: psnr_db and ssim for pictures, snr_db for
+    sounds, psnr_db for arrays. Raises ValueError where the two cannot be compared."""
+    from . import metrics
+
+    (original, meta), (decoded, other) = (_samples(path) for path in (a, b))
+    if (meta.kind, original.shape) != (other.kind, decoded.shape):
+        raise ValueError(
+            f"{b} is {other.kind} {list(decoded.shape)}, wanted {meta.kind} {list(original.shape)} as in {a}"
+        )
+    facts = {"a": a, "b": b, "a_bytes": os.path.getsize(a), "b_bytes": os.path.getsize(b), "kind": meta.kind}
+    if meta.kind == "sound":
+        return facts | {"snr_db": metrics.snr(decoded=decoded, original=original)}
+    if meta.kind == "array":
+        decoded = (decoded * other.scale + other.offset - meta.offset) / meta.scale
+    facts["psnr_db"] = metrics.psnr(decoded=decoded, original=original, peak=1.0)
+    if meta.kind == "image":
+        facts["ssim"] = metrics.ssim(decoded=decoded, original=original, peak=1.0)
+    return facts
+
+
+def _samples(path: str) -> tuple[np.ndarray, SignalMeta]:
+    """Samples in the units of signals, of any file we read, .inr included."""
+    from .formats.container import MAGIC
+    from .formats.files import read_signal
+    from .signals import normalise
+
+    with _open_binary(path) as file:
+        ours = file.read(len(MAGIC)) == MAGIC
+    if not ours:
+        signal = read_signal(path, max_samples=MAX_SAMPLES)
+        return signal.samples, signal.meta
+    try:
+        with Reader(path) as reader:
+            values, meta = reader.decode_settings(DecodeSettings())
+    except InrError as error:
+        raise type(error)(f"{path}: {error}") from None
+    return normalise(values, meta), meta
+
+
+def as_signal(source: Any, *, sample_rate_hz: int = 0) -> Signal:
+    """Path, Signal, PIL image or array -> Signal. Raises SignalError, ValueError, OSError."""
+    if isinstance(source, Signal):
+        return source
+    if isinstance(source, str | os.PathLike):
+        from .formats.files import read_signal
+
+        return read_signal(source, max_samples=MAX_SAMPLES)
+    from .formats.memory import from_array, from_pil
+
+    return from_pil(source) if hasattr(source, "getbands") else from_array(source, sample_rate_hz)
+
+
+def keep_metadata(signal: Signal, kinds: str) -> Signal:
+    """The signal with only these metadata: `all`, `none`, or names joined by commas. Raises ValueError."""
+    if kinds == "all":
+        return signal
+    wanted = set() if kinds == "none" else set(kinds.split(","))
+    if not wanted <= {"icc", "exif", "xmp", "tags"}:
+        raise ValueError(f"--metadata {kinds}: wanted all, none, or a list of icc, exif, xmp, tags")
+    return Signal(signal.samples, signal.meta, {k: v for k, v in signal.metadata.items() if k in wanted})
+
+
+def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+    import builtins
+
+    return builtins.open(path, "rb")

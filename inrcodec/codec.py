@@ -1,0 +1,295 @@
+"""Encode: Signal → field → codes → payloads. Decode: the same list backwards. Composition only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from . import __version__
+from .entropy import TABLE_SETS, make_coder
+from .errors import FormatError, LimitError, TargetError
+from .fields import Field, field_class
+from .fields.base import OnStep, Progress
+from .grid import Grid, parse_cells
+from .metrics import mse
+from .rate import solve_bytes, solve_quality
+from .render import lattice, narrow_alpha, render, widen_alpha
+from .settings import DecodeSettings, EncodeSettings
+from .signals import Signal, SignalMeta, normalise
+from .stream import MAX_MDB, FieldSpec, Header, Part, Quantiser, Stream, TensorLayout, plan, tiles
+
+__all__ = ["Decoder", "encode"]
+
+DIGEST_BYTES = 8
+LEVEL_BYTES = 2048  # a progressive level is worth its framing from about here on
+MAX_LEVELS = 4
+ZSTD_MARGIN = 1.25  # a quick zstd pass must come this close to the range coder before the slow one is tried
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """stream: ready to pack. values: what it decodes to at scale 1, as stored samples."""
+
+    stream: Stream
+    values: np.ndarray
+
+
+def encode(
+    signal: Signal, settings: EncodeSettings, n_bytes: Callable[[Stream], int], on_step: OnStep = lambda _: None
+) -> Encoded:
+    """Fit, quantise and entropy-code one signal. n_bytes gives the size of the file a stream becomes.
+
+    Raises ValueError for settings that do not fit the signal, TargetError where no step meets the target.
+    """
+    meta = signal.meta
+    _check_settings(meta, settings)
+    spec, grid = _choose(meta, settings)
+    field = field_class(spec)(spec, meta, grid)
+    fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
+    return _Search(signal, settings, field, fitted, n_bytes, on_step).run()
+
+
+class Decoder:
+    """What a header says, made ready to evaluate. Raises LimitError before anything large is allocated."""
+
+    def __init__(self, header: Header, *, max_samples: int) -> None:
+        if header.signal.n_values > max_samples:
+            raise LimitError(
+                f"signal of {header.signal.n_values:,} values, limit {max_samples:,} (--max-pixels raises it)"
+            )
+        if prod(header.cells) > max_samples:
+            raise LimitError(f"grid of {prod(header.cells):,} cells, limit {max_samples:,}")
+        self.header = header
+        self._coder = make_coder(header.coder, header.table_set)
+        self.field = _field(header)
+        n_codes = sum(prod(layout.shape) for layout in self.field.layouts)
+        if n_codes > 2 * max_samples:
+            raise LimitError(f"{n_codes:,} weights, limit {2 * max_samples:,}")
+        if header.levels and header.levels[-1] >= self.field.layouts[-1].n_diagonals:
+            raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
+        self._chunks = plan(self.field.layouts, header.levels)
+
+    def chunks_for(self, settings: DecodeSettings) -> set[int]:
+        """The chunks that decoding with these settings reads."""
+        out = lattice(self.header.signal, settings)
+        axes = [
+            np.array([a / s + 1e-9, b / s - 1e-9]) for a, b, s in zip(out.start, out.stop, out.scale, strict=True)
+        ]
+        cells = self.field.cells_for(axes, out.scale)
+        heads = len(self.field.layouts) - 1
+        return {
+            i
+            for i, parts in enumerate(self._chunks)
+            if any(p.tensor != heads or _overlap(p.tile, cells) for p in parts)
+        }
+
+    def codes(self, payloads: Sequence[bytes | None]) -> tuple[np.ndarray, ...]:
+        """Integer codes of the chunks that are there. Raises FormatError."""
+        return self._coder.decode(payloads, self.field.layouts, self._chunks)
+
+    def weights(self, codes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        return self.field.dequantize(codes, self.header.quantiser)
+
+    def render(
+        self, weights: Sequence[np.ndarray], settings: DecodeSettings, sample_type: str | None = None
+    ) -> tuple[np.ndarray, SignalMeta]:
+        """Stored values [*shape, C], as sample_type if one is given, and the facts that go with them."""
+        meta = self.header.signal
+        out = lattice(replace(meta, sample_type=sample_type or meta.sample_type), settings)
+        return render(self.field, weights, out), out.meta
+
+    def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
+        """float64 [N, C] at positions coords [N, D] in sample units (the first sample's centre is ½); pictures in
+        [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped."""
+        meta = self.header.signal
+        values = narrow_alpha(self.field.sample(weights, coords), meta)
+        return meta.offset + meta.scale * values if meta.kind == "array" else values
+
+
+def digest(codes: Sequence[np.ndarray]) -> bytes:
+    """Truncated SHA-256 of all codes as little-endian int32, tensor after tensor."""
+    h = hashlib.sha256()
+    for array in codes:
+        h.update(np.ascontiguousarray(array, "<i4"))
+    return h.digest()[:DIGEST_BYTES]
+
+
+def quality_db(signal: Signal, values: np.ndarray) -> float:
+    """PSNR in dB of stored values against the signal they come from (alpha left out); for sounds SNR."""
+    meta = signal.meta
+    n = meta.channels - meta.alpha
+    error, power, count = 0.0, 0.0, 0
+    for at in range(0, len(values), step := max(1, 2**22 // max(1, values[0].size))):
+        original = signal.samples[at : at + step, ..., :n]
+        decoded = normalise(values[at : at + step], meta)[..., :n]
+        error += mse(decoded=decoded, original=original) * original.size
+        power += float(np.square(original, dtype=np.float64).sum())
+        count += original.size
+    peak = power if meta.kind == "sound" else float(count)
+    if error == 0:
+        return MAX_MDB / 1000
+    return float(10 * np.log10(max(peak, 1e-30) / error))
+
+
+@dataclass
+class _Search:
+    """One fitted field, tried at one or several quantiser steps."""
+
+    signal: Signal
+    settings: EncodeSettings
+    field: Field
+    fitted: object
+    n_bytes: Callable[[Stream], int]
+    on_step: OnStep
+    _tries: int = 0
+
+    def run(self) -> Encoded:
+        settings, meta = self.settings, self.signal.meta
+        step = self.field.initial_step(self.fitted, settings)
+        if settings.psnr_db is not None:
+            step = solve_quality(self._quality, settings.psnr_db, step)
+        elif (target := target_bytes(meta, settings)) is not None:
+            metadata = self.n_bytes(self._stream(self._quantized(step), self.signal.metadata)) - self.n_bytes(
+                self._stream(self._quantized(step), {})
+            )
+            if metadata >= target:
+                raise TargetError(f"metadata alone is {metadata:,} bytes of {target:,}; --strip leaves it out")
+            step = solve_bytes(self._size, target, step)
+        return self._finish(step)
+
+    def _quantized(self, step: float) -> _Quantized:
+        quantiser = self.field.quantiser(self.fitted, self.settings, step)
+        return _Quantized(self.field, quantiser, self.field.quantize(self.fitted, quantiser))
+
+    def _report(self, stage: str, psnr_db: float | None = None) -> None:
+        self._tries += 1
+        self.on_step(Progress(stage, self._tries, 0, psnr_db))
+
+    def _quality(self, step: float) -> float:
+        result = quality_db(self.signal, self._quantized(step).values)
+        self._report("search", result)
+        return result
+
+    def _size(self, step: float) -> int:
+        self._report("search")
+        return self.n_bytes(self._stream(self._quantized(step), self.signal.metadata))
+
+    def _stream(self, quantized: _Quantized, metadata: dict[str, bytes], quality: float = 0.0) -> Stream:
+        layouts = self.field.layouts
+        levels = _levels(quantized.codes[-1], layouts[-1])
+        chunks = plan(layouts, levels)
+        coder, payloads = self._code(quantized.codes, layouts, chunks)
+        header = Header(
+            signal=self.signal.meta,
+            cells=self.field.grid.cells,
+            field=self.field.spec,
+            quantiser=quantized.quantiser,
+            coder=coder,
+            table_set=TABLE_SETS[coder],
+            levels=levels,
+            quality_mdb=min(max(round(1000 * quality), 0), MAX_MDB),
+            encoder=_version(),
+        )
+        return Stream(header, tuple(payloads), digest(quantized.codes), metadata)
+
+    def _code(
+        self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
+    ) -> tuple[str, list[bytes]]:
+        """The smaller of the coders' outputs, or that of the one asked for."""
+        if self.settings.entropy == "zstd":
+            return "zstd", make_coder("zstd", 0).encode(codes, layouts, chunks)
+        payloads = make_coder("range", TABLE_SETS["range"]).encode(codes, layouts, chunks)
+        if self.settings.entropy == "auto":
+            from .entropy.zstd import QUICK_LEVEL, ZstdCoder
+
+            size = sum(map(len, payloads))
+            quick = ZstdCoder(QUICK_LEVEL).encode(codes, layouts, chunks)
+            if sum(map(len, quick)) < ZSTD_MARGIN * size:
+                slow = ZstdCoder().encode(codes, layouts, chunks)
+                if sum(map(len, slow)) < size:
+                    return "zstd", slow
+        return "range", payloads
+
+    def _finish(self, step: float) -> Encoded:
+        quantized = self._quantized(step)
+        quality = quality_db(self.signal, quantized.values)
+        stream = self._stream(quantized, self.signal.metadata, quality)
+        self._report("done", quality)
+        return Encoded(stream, quantized.values)
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    field: Field
+    quantiser: Quantiser
+    codes: tuple[np.ndarray, ...]
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """What a decoder makes of the codes at scale 1."""
+        weights = self.field.dequantize(self.codes, self.quantiser)
+        everything = DecodeSettings(max_samples=2**62)
+        return render(self.field, weights, lattice(self.field.signal, everything))
+
+
+def target_bytes(meta: SignalMeta, settings: EncodeSettings) -> int | None:
+    """The file size that --target-size, --bpp or --bitrate mean for this signal."""
+    if settings.bits_per_sample is not None:
+        return max(1, int(settings.bits_per_sample * meta.n_samples / 8))
+    if settings.kbit_per_s is not None:
+        return max(1, int(settings.kbit_per_s * 125 * meta.duration_s))
+    return settings.target_bytes
+
+
+def _check_settings(meta: SignalMeta, settings: EncodeSettings) -> None:
+    if settings.kbit_per_s is not None and meta.kind != "sound":
+        raise ValueError("--bitrate belongs to sounds; pictures have --bpp")
+
+
+def _choose(meta: SignalMeta, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
+    """The field's spec, and the grid asked for or the one this family likes."""
+    family = field_class(FieldSpec(settings.arch, settings.body_or_default))
+    cells = parse_cells(settings.grid, meta.shape)
+    grid = Grid.uniform(meta.shape, cells if cells is not None else family.default_cells(meta, settings))
+    return family.plan_spec(meta, grid, settings), grid
+
+
+def _field(header: Header) -> Field:
+    """Raises FormatError for a spec the family cannot have."""
+    try:
+        return field_class(header.field)(header.field, header.signal, header.grid)
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"header: field that cannot be ({error})") from None
+
+
+def _levels(heads: np.ndarray, layout: TensorLayout) -> tuple[int, ...]:
+    """Diagonals that cut the heads into up to MAX_LEVELS progressive levels of about equal bytes, none under
+    LEVEL_BYTES a tile on average."""
+    if layout.context != "cosine" or len(layout.frequencies) == 1:
+        return ()
+    diagonal = sum(np.ix_(*(np.arange(f) for f in layout.frequencies)))
+    per_frequency = np.count_nonzero(heads, axis=(0, *range(1 + len(layout.frequencies), heads.ndim)))
+    nonzero = np.bincount(np.asarray(diagonal).ravel(), weights=per_frequency.ravel(), minlength=layout.n_diagonals)
+    estimate = 0.7 * nonzero.sum()  # bytes: real files spend 5 to 6 bits per nonzero code
+    n = int(min(MAX_LEVELS, estimate / (LEVEL_BYTES * len(tiles(layout.cells)))))
+    if n < 2:
+        return ()
+    share = np.cumsum(nonzero) / nonzero.sum()
+    cuts = {int(np.searchsorted(share, i / n)) + 1 for i in range(1, n)}
+    return tuple(sorted(c for c in cuts if 0 < c < layout.n_diagonals))
+
+
+def _overlap(tile: Sequence[tuple[int, int]], cells: Sequence[tuple[int, int]]) -> bool:
+    return all(a < d and c < b for (a, b), (c, d) in zip(tile, cells, strict=True))
+
+
+def _version() -> tuple[int, int, int]:
+    major, minor, patch = (int(v) for v in __version__.split(".")[:3])
+    return major, minor, patch
+
+

@@ -1,0 +1,98 @@
+"""The default coder: context-adaptive range coding. Everything that decides a symbol is an integer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..stream import Part, TensorLayout
+from .base import EntropyCoder, check_magnitudes, valid_codes
+from .context import TILE_MODELS
+from .range_stream import Reader, Writer, reader, writer
+from .tables import AdaptiveTables
+
+__all__ = ["RangeCoder"]
+
+
+class RangeCoder(EntropyCoder):
+    """A chunk is one range-coded stream. For each part: where its codes end (`stops`), then the passes of its tile
+    model. A model and its adaptive tables live from the first to the last level of their tile."""
+
+    def __init__(self, starting_counts: Callable[[str], np.ndarray]) -> None:
+        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them)."""
+        self._starting_counts = starting_counts
+
+    def encode(
+        self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
+    ) -> list[bytes]:
+        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts)
+        payloads = []
+        for parts in chunks:
+            out = writer()
+            for part in parts:
+                tiles.write(out, part)
+            payloads.append(out.bytes())
+        return payloads
+
+    def decode(
+        self, payloads: Sequence[bytes | None], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
+    ) -> tuple[np.ndarray, ...]:
+        codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
+        tiles = _Tiles(codes, layouts, self._starting_counts)
+        for payload, parts in zip(payloads, chunks, strict=True):
+            if payload is not None:
+                source = reader(payload)
+                for part in parts:
+                    tiles.read(source, part)
+        for array in codes:
+            check_magnitudes(array)
+        return codes
+
+
+class _Tiles:
+    """Models and tables of the tiles under way."""
+
+    def __init__(
+        self,
+        codes: Sequence[np.ndarray],
+        layouts: Sequence[TensorLayout],
+        starting_counts: Callable[[str], np.ndarray],
+    ) -> None:
+        self._codes, self._layouts, self._starting_counts = codes, layouts, starting_counts
+        self._open: dict[tuple[int, tuple[tuple[int, int], ...]], tuple[object, AdaptiveTables]] = {}
+
+    def write(self, out: Writer, part: Part) -> None:
+        model, tables = self._model(part)
+        stops = model.stops(part.low, part.high)
+        for stop in stops:
+            out.put_uniform(np.array([stop - part.low], np.int32), part.high - part.low + 1)
+
+        def code(contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
+            tables.write(out, contexts, values)
+            return values
+
+        model.run(part.low, part.high, stops, code)
+        self._close(part)
+
+    def read(self, source: Reader, part: Part) -> None:
+        model, tables = self._model(part)
+        n = len(model.stops(part.low, part.high))
+        stops = np.array([part.low + int(source.get_uniform(1, part.high - part.low + 1)[0]) for _ in range(n)])
+        model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
+        self._close(part)
+
+    def _model(self, part: Part):  # type: ignore[no-untyped-def]
+        key = part.tensor, part.tile
+        if key not in self._open:
+            layout = self._layouts[part.tensor]
+            lead = (slice(None),) * (1 + len(layout.frequencies))
+            view = self._codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
+            kind = "time" if layout.context == "cosine" and len(layout.frequencies) == 1 else layout.context
+            model = TILE_MODELS[kind](view, valid_codes(layout, part), len(layout.frequencies), layout.bands)
+            self._open[key] = model, AdaptiveTables(self._starting_counts(kind))
+        return self._open[key]
+
+    def _close(self, part: Part) -> None:
+        if part.high >= self._layouts[part.tensor].n_diagonals:
+            del self._open[part.tensor, part.tile]  # frees the tile's state: large pictures have many

@@ -1,0 +1,89 @@
+"""Adaptive frequency tables: one row per context, counts in integers, updated after every pass."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .alphabet import N_SYMBOLS, merge, n_extra_bits, split
+from .range_stream import PRECISION, Reader, Writer
+
+__all__ = ["AdaptiveTables"]
+
+INCREMENT = 128  # weight of one coded symbol against the starting counts (rows of 2^13)
+LIMIT = 2**22  # a row whose counts pass this is halved: counts · 2^24 stay inside 63 bits, old statistics fade
+
+
+class AdaptiveTables:
+    """counts: int64 [contexts, N_SYMBOLS], every entry >= 0 and every row sum >= 1."""
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self.counts = counts.astype(np.int64)
+
+    def write(self, out: Writer, contexts: np.ndarray, values: np.ndarray) -> None:
+        """Code signed values [n] under contexts [n]: by context the symbols, then all extra bits, then signs."""
+        order, groups = _grouped(contexts)
+        symbols, extra = split(np.abs(values[order]))
+        for context, span in groups:
+            out.put(symbols[span], self._table(context))
+        bits = n_extra_bits(symbols)
+        if int(bits.max(initial=0)):
+            for b in np.unique(bits[bits > 0]):
+                out.put_uniform(extra[bits == b], 1 << int(b)) if b <= 16 else _put_wide(out, extra[bits == b], int(b))
+        ordered = values[order]
+        out.put_uniform((ordered[ordered != 0] < 0).astype(np.int32), 2)
+        self._learn(symbols, groups)
+
+    def read(self, source: Reader, contexts: np.ndarray) -> np.ndarray:
+        """Inverse of write: signed int32 values [n]."""
+        order, groups = _grouped(contexts)
+        symbols = np.empty(len(order), np.int32)
+        for context, span in groups:
+            symbols[span] = source.get(span.stop - span.start, self._table(context))
+        bits = n_extra_bits(symbols)
+        extra = np.zeros(len(order), np.int32)
+        if int(bits.max(initial=0)):
+            for b in np.unique(bits[bits > 0]):
+                n = int((bits == b).sum())
+                extra[bits == b] = source.get_uniform(n, 1 << int(b)) if b <= 16 else _get_wide(source, n, int(b))
+        magnitude = merge(symbols, extra)
+        nonzero = magnitude != 0
+        signed = magnitude.copy()
+        negative = source.get_uniform(int(nonzero.sum()), 2) == 1
+        signed[nonzero] = np.where(negative, -magnitude[nonzero], magnitude[nonzero])
+        values = np.empty(len(order), np.int32)
+        values[order] = signed
+        self._learn(symbols, groups)
+        return values
+
+    def _table(self, context: int) -> np.ndarray:
+        """Row -> float64 integers w that sum to 2^24 − N_SYMBOLS (see range_stream)."""
+        row = self.counts[context]
+        w = row * (2**PRECISION - N_SYMBOLS) // row.sum()
+        w[w.argmax()] += 2**PRECISION - N_SYMBOLS - w.sum()
+        return w.astype(np.float64)
+
+    def _learn(self, symbols: np.ndarray, groups: list[tuple[int, slice]]) -> None:
+        for context, span in groups:
+            row = self.counts[context]
+            row += INCREMENT * np.bincount(symbols[span], minlength=N_SYMBOLS)
+            while row.sum() > LIMIT:
+                row -= row >> 1
+
+
+def _grouped(contexts: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
+    """Stable order by context, and the runs of equal context in it."""
+    order = np.argsort(contexts, kind="stable")
+    counts = np.bincount(contexts)
+    ends = np.cumsum(counts).tolist()
+    present = np.flatnonzero(counts).tolist()
+    return order, [(c, slice(ends[c] - int(counts[c]), ends[c])) for c in present]
+
+
+def _put_wide(out: Writer, extra: np.ndarray, bits: int) -> None:
+    out.put_uniform((extra >> 16).astype(np.int32), 1 << (bits - 16))
+    out.put_uniform((extra & 0xFFFF).astype(np.int32), 1 << 16)
+
+
+def _get_wide(source: Reader, n: int, bits: int) -> np.ndarray:
+    high = source.get_uniform(n, 1 << (bits - 16)).astype(np.int32)
+    return (high << 16) | source.get_uniform(n, 1 << 16).astype(np.int32)

@@ -1,0 +1,307 @@
+"""Fits one MLP shared by all cells, and one linear head per cell on its outputs (Multi-Head ReLU, arXiv 2110.03448).
+
+The shared body maps local coordinates to n features. Given the body, heads are least squares; so the body alone is
+trained, on the error that the best heads leave (cellfit.train, one network with every cell's samples as outputs).
+Its last layer, linear, is then turned so that the features of a full cell are orthonormal (mean square 1, zero mean)
+and sorted by the energy that heads put on them: an error of a head's weight is an error in samples, and weights fall
+off as in a transform. Heads are solved again on the quantised body.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..grid import Grid
+from ..settings import EncodeSettings
+from ..signals import SignalMeta
+from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
+from .base import Field, OnStep
+from .budget import bits_wanted, check_codes, iterations_for, uniform_cells
+from .ensemble import default_omega, round_codes, whole_step
+from .heads import channel_rotation, distinct_shapes, orthonormalise, residual, solve_heads
+from .layers import MlpShape, evaluate
+from .locate import RUN_LIMIT, axis_runs, gather, lattice_blocks, point_blocks, product_block
+
+__all__ = ["MultiheadMlpField"]
+
+ITERATIONS = 1000  # for a picture of 2^19 pixels
+CELL_SAMPLES = {1: 512, 2: 256, 3: 512}
+DEPTH = 2
+BODY_SHARE = 0.1  # of the bits, for the shared body
+BODY_BITS = 9  # per weight of the body, about
+HEAD_BITS = 1.2  # per weight of a head, about: most are zero
+STEP_AT_75 = 0.01  # in sample units; a head's weight is the RMS of what its feature adds
+QUALITY_OCTAVE = 25.0  # points of quality that halve the step
+BLOCK_VALUES = 2**20  # float64 values evaluated at once (8 MB)
+LAST_STEP = 0.1  # of the body's last layer: leaves features orthonormal to about 2 %
+FOURIER_FEATURES = 16
+PROBE_CELLS = 128  # on which the body's sensitivities are measured
+MAX_COMPONENTS = 256  # of the cells' samples, on which the body is trained
+
+
+@dataclass(frozen=True)
+class FittedMultihead:
+    """body: weights float64 [1, P]. values float32 [G, C, N] (rotated channels), coords float32 [G, D, N], mask
+    bool [G, N]: the samples by cell. spreads, limits: per group of the body, step per step of the heads, and its cap."""
+
+    body: np.ndarray
+    values: np.ndarray
+    coords: np.ndarray
+    mask: np.ndarray
+    spreads: np.ndarray
+    limits: np.ndarray
+
+
+class MultiheadMlpField(Field):
+    """Tensors: body [1, P, 1, …]; heads [1, (n + 1) · C, *cells], weight f · C + c of feature f (0: the constant 1)."""
+
+    def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
+        super().__init__(spec, signal, grid)
+        self.shape = _shape(spec, len(signal.shape))
+        self._groups = np.asarray(self.shape.groups)
+        self._rotation = channel_rotation(signal)
+
+    @classmethod
+    def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
+        """Cells per axis of the grid this field likes best."""
+        return uniform_cells(signal, CELL_SAMPLES[len(signal.shape)])
+
+    @classmethod
+    def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
+        body, bits = settings.body_or_default, bits_wanted(signal, settings)
+        depth = DEPTH if settings.depth is None else settings.depth
+
+        def spec(width: int) -> FieldSpec:
+            features = min(FOURIER_FEATURES, width) if body == "fourier" else 0
+            omega = default_omega(body, grid.largest)
+            return FieldSpec("multihead", body, width, depth, omega, features, settings.seed)
+
+        width = settings.width
+        if width is None:
+            of_heads = bits / grid.n_cells / signal.channels / HEAD_BITS
+            most = min(max(1, math.prod(grid.largest) - 1), max(1, int(of_heads)), 256)
+            width = 1
+            while (
+                width < most
+                and _shape(spec(width + 1), len(signal.shape)).n_parameters * BODY_BITS <= BODY_SHARE * bits
+            ):
+                width += 1
+        check_codes((width + 1) * signal.channels * grid.n_cells)
+        return spec(width)
+
+    @property
+    def layouts(self) -> tuple[TensorLayout, ...]:
+        c, n = self.signal.channels, self.spec.width
+        bands = tuple(2 * _octave(f) + (k > 0) for f in range(n + 1) for k in range(c))
+        ones = (1,) * len(self.grid.cells)
+        return (
+            TensorLayout("body", "plain", 1, (self.shape.n_parameters,), ones, bands=self.shape.groups),
+            TensorLayout("heads", "plain", 1, ((n + 1) * c,), self.grid.cells, bands=bands),
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        return self.shape.n_parameters + (self.spec.width + 1) * self.signal.channels * self.grid.n_cells
+
+    @property
+    def macs_per_sample(self) -> float:
+        """The body runs once for all cells of one shape; the heads run at every position."""
+        shapes = math.prod(len(set(sizes)) for sizes in self.grid.sizes)
+        return (
+            self.shape.macs * shapes / self.grid.n_cells
+            + (self.spec.width + self.signal.channels) * self.signal.channels
+        )
+
+    def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedMultihead:
+        from .cellfit import Cells, train
+
+        started = time.monotonic()
+        values, coords, mask = gather(samples @ self._rotation.T.astype(np.float32), self.grid)
+        rows, inside = max(distinct_shapes(mask), key=lambda s: len(s[0]))
+        u = coords[rows[0]][None, :, inside]
+        y = _components(values[rows][:, :, inside])
+        trained = train(
+            MlpShape(u.shape[1], self.spec.width, self.spec.depth, y.shape[1], self.spec.body,
+                     float(self.spec.omega), self.spec.features, self.spec.seed),
+            Cells(y, u, None), seed=settings.seed, device=settings.device, on_step=on_step, closed=True,
+            iterations=settings.iterations or iterations_for(self.signal, ITERATIONS),
+            peak=2.0 if self.signal.kind == "sound" else 1.0,
+            time_limit_s=None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started),
+        )  # fmt: skip
+        n = self.spec.width
+        body = np.zeros((1, self.shape.n_parameters))
+        inner = body.shape[1] - n * (n + 1)
+        body[:, :inner] = trained[:, :inner]
+        hidden = evaluate(self.shape, body, u, hidden=True)[0]
+        weight, bias = orthonormalise(hidden, y[0].astype(np.float64))
+        body[0, inner:] = np.r_[weight.ravel(), bias]
+        probe = rows[np.unique(np.linspace(0, len(rows) - 1, PROBE_CELLS).astype(int))]
+        spreads, limits = self._sensitivities(body, u[0], values[probe][:, :, inside])
+        return FittedMultihead(body, values, coords, mask, spreads, limits)
+
+    def initial_step(self, fitted: FittedMultihead, settings: EncodeSettings) -> float:
+        """In sample units: what the quality says, but no finer than the bits wanted allow."""
+        heads = solve_heads(self.shape, fitted.body, fitted.values, fitted.coords, fitted.mask)
+        if settings.bits is not None:
+            return max(float(np.quantile(np.abs(heads), 0.999)), 1e-9) * 2.0 ** (1 - settings.bits)
+        step = STEP_AT_75 * 2.0 ** ((75 - settings.quality) / QUALITY_OCTAVE)
+        if settings.psnr_db is not None:
+            return math.sqrt(12) * 10 ** (-settings.psnr_db / 20)
+        if settings.target_bytes or settings.bits_per_sample or settings.kbit_per_s:
+            step = 1e-6
+        some = heads[np.linspace(0, len(heads) - 1, min(len(heads), 2048)).astype(int)]
+        bands = np.asarray(self.layouts[1].bands)
+        wanted = bits_wanted(self.signal, settings) - BODY_BITS * self.shape.n_parameters
+        wanted *= len(some) / len(heads)
+        low, high = math.log2(step), 3.0
+        if _entropy_bits(some, bands, step) <= wanted:
+            return step
+        for _ in range(14):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _entropy_bits(some, bands, 2.0**middle) > wanted else (low, middle)
+        return 2.0**high
+
+    def quantiser(self, fitted: FittedMultihead, settings: EncodeSettings, step: float) -> Quantiser:
+        """steps: of the body's groups, then of the heads."""
+        body = np.minimum(fitted.spreads * step, fitted.limits)
+        return Quantiser((*(whole_step(float(s)) for s in body), whole_step(step)))
+
+    def quantize(self, fitted: FittedMultihead, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+        steps = self._body_steps(quantiser)
+        body = round_codes(fitted.body, steps)
+        heads = solve_heads(self.shape, body * steps, fitted.values, fitted.coords, fitted.mask)
+        codes = round_codes(heads.transpose(2, 1, 0), quantiser.steps[-1] * STEP_UNIT)
+        shapes = [layout.shape for layout in self.layouts]
+        return body.reshape(shapes[0]), codes.reshape(shapes[1])
+
+    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+        body, heads = (np.asarray(c, np.float64) for c in codes)
+        steps = self._body_steps(quantiser).reshape(-1, *[1] * len(self.grid.cells))
+        return body * steps, heads * (quantiser.steps[-1] * STEP_UNIT)
+
+    def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
+        """Runs of positions at the same phase of their cells share the body's features: at whole scales the body is
+        evaluated for a handful of cells only."""
+        body, heads = self._flat(weights)
+        lengths = tuple(len(x) for x in axes)
+        result = np.empty((math.prod(lengths), self.signal.channels))
+        runs = [axis_runs(b, x, RUN_LIMIT[len(axes)]) for b, x in zip(self.grid.borders, axes, strict=True)]
+        phases = [np.unique(r.local, axis=0, return_inverse=True)[1].ravel() for r in runs]
+        kinds = tuple(int(p.max()) + 1 for p in phases)
+        if 2 * math.prod(kinds) > math.prod(len(r.cells) for r in runs):
+            blocks = lattice_blocks(self.grid, axes, BLOCK_VALUES // self.spec.width)
+            for block in blocks:
+                self._add(result, body, heads, block.cells, block.index, block.coords)
+            return self._unrotate(result).reshape(*lengths, -1)
+        per_run = math.prod(r.index.shape[1] for r in runs)
+        size = max(1, BLOCK_VALUES // (per_run * self.signal.channels))
+        for kind in np.ndindex(*kinds):
+            mesh = np.meshgrid(*(np.flatnonzero(p == k) for p, k in zip(phases, kind, strict=True)), indexing="ij")
+            which = [m.ravel() for m in mesh]
+            features = None
+            for start in range(0, len(which[0]), size):
+                block = product_block(runs, [w[start : start + size] for w in which], self.grid.cells, lengths)
+                if features is None:
+                    features = self._features(body, block.coords[:1])
+                self._add(result, body, heads, block.cells, block.index, None, features)
+        return self._unrotate(result).reshape(*lengths, -1)
+
+    def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
+        body, heads = self._flat(weights)
+        result = np.empty((len(coords), self.signal.channels))
+        for block in point_blocks(self.grid, coords, BLOCK_VALUES // self.spec.width):
+            self._add(result, body, heads, block.cells, block.index, block.coords)
+        return self._unrotate(result)
+
+    def _add(
+        self, result: np.ndarray, body: np.ndarray, heads: np.ndarray, cells: np.ndarray, index: np.ndarray,
+        coords: np.ndarray | None, features: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Write the values of one block, whose features are given or evaluated at coords [B, D, N]."""
+        own = heads[cells]
+        with np.errstate(all="ignore"):
+            if coords is not None:
+                b, d, n = coords.shape
+                features = self._features(body, coords.transpose(1, 0, 2).reshape(1, d, b * n))
+                features = features.reshape(-1, b, n).transpose(1, 0, 2)
+                values = own[:, :, 1:] @ features + own[:, :, :1]
+            else:
+                assert features is not None
+                values = (own[:, :, 1:].reshape(-1, own.shape[2] - 1) @ features[0]).reshape(*own.shape[:2], -1)
+                values += own[:, :, :1]
+        result[index] = values.transpose(0, 2, 1)
+
+    def _features(self, body: np.ndarray, coords: np.ndarray) -> np.ndarray:
+        """coords [1, D, N] -> features [1, n, N]."""
+        return evaluate(self.shape, body, coords)
+
+    def _unrotate(self, values: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return values @ self._rotation
+
+    def _flat(self, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Tensors -> body [1, P], heads [G, C, n + 1]."""
+        heads = np.asarray(weights[1], np.float64).reshape(self.spec.width + 1, self.signal.channels, -1)
+        return np.asarray(weights[0], np.float64).reshape(1, -1), np.ascontiguousarray(heads.transpose(2, 1, 0))
+
+    def _body_steps(self, quantiser: Quantiser) -> np.ndarray:
+        return np.asarray(quantiser.steps[:-1], np.float64)[self._groups] * STEP_UNIT
+
+    def _sensitivities(self, body: np.ndarray, u: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Equal slopes: one weight of the body, rounded, may cost what one weight of one head costs, step² / 12 over
+        G · C. Measured by rounding; the last layer turns features among each other, hence a step of its own."""
+        n_heads = self.grid.n_cells * self.signal.channels
+        rng = np.random.default_rng(0)
+        before = residual(self.shape, body, u, values)
+        n_groups = int(self._groups[-1]) + 1
+        spreads, limits = np.empty(n_groups), np.empty(n_groups)
+        for g in range(n_groups):
+            own = self._groups == g
+            span = max(float(np.abs(body[0, own]).max()), 1e-6)
+            moved, step = body.copy(), span / 128
+            moved[0, own] += (rng.random(int(own.sum())) - 0.5) * step
+            cost = max(residual(self.shape, moved, u, values) - before, 1e-14) / (step**2 * own.sum())
+            spreads[g], limits[g] = 1 / math.sqrt(12 * n_heads * cost), span / 16
+        spreads[-2:], limits[-2:] = 1e6, LAST_STEP / math.sqrt(self.spec.width)
+        return spreads, limits
+
+
+def _shape(spec: FieldSpec, axes: int) -> MlpShape:
+    return MlpShape(
+        axes, spec.width, spec.depth, spec.width, spec.body,
+        omega=float(spec.omega), features=spec.features, seed=spec.seed,
+    )  # fmt: skip
+
+
+def _octave(feature: int) -> int:
+    """Class of a feature: the first 8 for themselves, then four to the octave."""
+    return feature if feature < 8 else 8 + int(4 * math.log2(feature / 8))
+
+
+def _components(values: np.ndarray) -> np.ndarray:
+    """Samples [G, C, N] -> float32 [1, K, N]: K <= 256 rows with the covariance of all G · C, and, scaled, their mean
+    square: the best heads leave the same error on both."""
+    rows = values.reshape(-1, values.shape[2]).astype(np.float64)
+    if len(rows) <= MAX_COMPONENTS:
+        return rows[None].astype(np.float32)
+    if rows.shape[1] <= 4096:
+        energy, vectors = np.linalg.eigh(rows.T @ rows)
+        kept = (vectors * np.sqrt(np.maximum(energy, 0)))[:, ::-1].T[:MAX_COMPONENTS]
+    else:  # random mixtures of the rows: the same in expectation
+        kept = np.random.default_rng(0).normal(size=(MAX_COMPONENTS, len(rows))) @ rows / math.sqrt(MAX_COMPONENTS)
+    return (kept * math.sqrt(len(kept) / len(rows)))[None].astype(np.float32)
+
+
+def _entropy_bits(heads: np.ndarray, bands: np.ndarray, step: float) -> float:
+    """Empirical entropy of the rounded heads [G, C, n + 1], by band, and 6 bits per symbol for its table."""
+    codes = np.rint(heads.transpose(2, 1, 0).reshape(len(bands), -1) / step)
+    total = 0.0
+    for band in np.unique(bands):
+        _, counts = np.unique(codes[bands == band], return_counts=True)
+        total += float(-(counts * np.log2(counts / counts.sum())).sum()) + 6 * len(counts)
+    return total

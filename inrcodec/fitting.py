@@ -1,0 +1,145 @@
+"""Turns parameters and a loss into fitted parameters: the only training loop, and the choice of device."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .fields.base import OnStep, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["AdamSettings", "FitReport", "descend", "resolve_device"]
+
+SCHEDULES = ("constant", "cosine")
+LAST_RATE = 0.01  # of a cosine schedule, as a fraction of the first
+# A look at the loss every so many steps: on a GPU each one waits for the device, and on any device a new best
+# copies all parameters.
+LOOK_EVERY = 10
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """Adam with the papers' defaults (betas .9 and .999, no weight decay)."""
+
+    learning_rate: float = 1e-4
+    schedule: str = "constant"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule {self.schedule!r}: wanted one of {', '.join(SCHEDULES)}")
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """loss: of the parameters kept. steps: optimiser steps taken. timed_out: whether the time limit ended it."""
+
+    loss: float
+    steps: int
+    seconds: float
+    timed_out: bool
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' -> a device that is there. Raises ValueError."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (index.isascii() and index.isdigit())):
+        raise ValueError(f"--device {name}: wanted auto, cpu, cuda, cuda:N or mps")
+    if kind != "cuda" and index not in ("", "0"):
+        raise ValueError(f"--device {name}: there is one {kind} device")
+    if kind == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= found:
+            raise ValueError(f"--device {name}: this machine has {found} CUDA devices that torch can use")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"--device {name}: this machine has no MPS device that torch can use")
+    return torch.device(name)
+
+
+def descend(
+    parameters: Sequence[torch.Tensor],
+    loss: Callable[[], torch.Tensor],
+    *,
+    adam: AdamSettings,
+    iterations: int,
+    stage: str,
+    on_step: OnStep,
+    time_limit_s: float | None = None,
+    psnr_db: Callable[[float], float] | None = None,
+) -> FitReport:
+    """Minimise by Adam, in place; at the end the parameters are the best of those looked at.
+
+    loss: leaves gradients on the parameters (calls backward itself, so that it may do so piece by piece) and
+    returns the detached loss. It may ignore `parameters` it has no use for. psnr_db: loss -> PSNR to report.
+    The same start gives the same result on one machine with the same number of threads.
+    """
+    import torch
+
+    started = time.monotonic()
+    parameters = [p for p in parameters if p.numel()]
+    optimiser = _adam(parameters, adam)
+    best, best_loss, timed_out, step = None, math.inf, False, 0
+    with _flushed_denormals():
+        for step in range(iterations + 1):
+            timed_out = time_limit_s is not None and time.monotonic() - started >= time_limit_s
+            last = step == iterations or timed_out
+            optimiser.zero_grad(set_to_none=True)
+            current = loss()
+            if last or step % LOOK_EVERY == 0:
+                value = float(current)
+                if value < best_loss:  # False for NaN: a diverged fit goes back to the last good parameters
+                    best_loss = value
+                    best = None if last else [p.detach().clone() for p in parameters]
+                on_step(Progress(stage, step, iterations, psnr_db(best_loss) if psnr_db else None))
+            if last:
+                break
+            rate = adam.learning_rate * _rate(adam.schedule, step / max(iterations, 1))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+        if best is not None:
+            with torch.no_grad():
+                for p, kept in zip(parameters, best, strict=True):
+                    p.copy_(kept)
+    optimiser.zero_grad(set_to_none=True)
+    return FitReport(best_loss, step, time.monotonic() - started, timed_out and step < iterations)
+
+
+def _rate(schedule: str, done: float) -> float:
+    """Factor of the learning rate after the fraction `done` of all steps."""
+    if schedule == "constant":
+        return 1.0
+    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.optim.Adam:
+    import torch
+
+    try:  # one pass over memory instead of ten: wide ensembles have millions of parameters
+        return torch.optim.Adam(parameters, lr=adam.learning_rate, betas=adam.betas, eps=adam.eps, fused=True)
+    except (RuntimeError, TypeError):  # torch before 2.4 on a CPU
+        return torch.optim.Adam(parameters, lr=adam.learning_rate, betas=adam.betas, eps=adam.eps)
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Adam's moments of converged cells sink into denormals, which are up to 100 times slower on CPUs."""
+    import torch
+
+    before = (torch.tensor([1e-39]) * 1).item() == 0  # torch tells no other way whether the mode is on
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)

@@ -1,0 +1,63 @@
+"""The shipped starting counts of the range coder's contexts, and how they are counted from real signals."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from importlib import resources
+
+import numpy as np
+
+from ..entropy.alphabet import N_SYMBOLS
+from ..entropy.context import N_CLASSES, N_CONTEXTS
+
+__all__ = ["KINDS", "TABLE_SET", "from_counts", "starting_counts"]
+
+TABLE_SET = 1  # id in the file header; a new set of tables gets a new number, this one stays for ever
+SHA256 = "f23cc93aa08743141d78aeaa90f9ddd84df71a657c9b6b229b618da655061777"
+FILE = f"tables_{TABLE_SET}.npz"
+KINDS = tuple(N_CONTEXTS)
+TOTAL = 2**13  # weight of a starting row, about: TOTAL / tables.INCREMENT symbols' worth
+
+
+@functools.cache
+def starting_counts(kind: str) -> np.ndarray:
+    """int64 [N_CONTEXTS[kind], N_SYMBOLS]. Raises RuntimeError when the installed file is not the released one:
+    it would decode other numbers than were encoded."""
+    data = resources.files(__package__).joinpath(FILE).read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        tables = {k: archive[k] for k in KINDS}
+    if digest(tables) != SHA256:
+        raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
+    return tables[kind].astype(np.int64)
+
+
+def digest(tables: dict[str, np.ndarray]) -> str:
+    """SHA-256 of the tables as little-endian uint16 in the order of KINDS."""
+    h = hashlib.sha256()
+    for kind in KINDS:
+        h.update(np.ascontiguousarray(tables[kind], "<u2").tobytes())
+    return h.hexdigest()
+
+
+def from_counts(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Counts of symbols seen per context -> uint16 starting rows of weight TOTAL.
+
+    A row seen rarely leans on the rows of its magnitude class; every row keeps a whiff of a geometric tail, so
+    that no symbol costs more than about 24 bits.
+    """
+    tables = {}
+    tail = 0.7 ** np.arange(N_SYMBOLS)
+    for kind in KINDS:
+        seen = counts[kind].astype(np.float64)
+        per_class = max(1, len(seen) // N_CLASSES)
+        by_class = seen.reshape(-1, per_class, N_SYMBOLS).sum(1) if kind != "plain" else seen.sum(0, keepdims=True)
+        by_class = by_class + 0.01 * tail
+        by_class /= by_class.sum(1, keepdims=True)
+        backing = np.repeat(by_class, len(seen) // len(by_class), axis=0)
+        row = seen + 20 * backing
+        row /= row.sum(1, keepdims=True)
+        tables[kind] = np.floor(row * TOTAL + 0.5).astype(np.uint16)
+        tables[kind][:, 0] += tables[kind].sum(1) == 0
+    return tables
