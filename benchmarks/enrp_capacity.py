@@ -57,7 +57,7 @@ def main() -> None:
     print(
         f"M={asked.grid} width={asked.width} depth={asked.depth} steps={asked.steps} "
         f"parameters={shape.n_parameters * grid.n_cells:,}: "
-        f"{psnr:.2f} dB (signal in [0, 1]), {psnr - 20 * math.log10(2):.2f} dB in the paper's convention, {seconds:.1f} s"
+        f"{psnr:.2f} dB (signal in [0, 1]), {psnr - 20 * math.log10(2):.2f} dB as the paper counts, {seconds:.1f} s"
     )
 
 

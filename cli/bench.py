@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from inrcodec.cli.options import version_option
 
 if TYPE_CHECKING:
     from inrcodec.bench import Comparison, MeanRow, Point
@@ -35,6 +36,7 @@ UNITS = {"psnr": "dB", "ssimulacra2": "SSIMULACRA2"}
 @click.option("--per-file", is_flag=True, help="One table per file instead of means over files.")
 @click.option("--json", "as_json", is_flag=True, help="Everything measured, as JSON on stdout.")
 @click.option("--progress/--no-progress", default=None, help="Count on stderr.  [if it is a terminal]")
+@version_option
 def bench(
     *,
     paths: tuple[Path, ...],
@@ -54,8 +56,8 @@ def bench(
     need for the same quality.
 
     \b
-    inrcodec bench photos/
-    inrcodec bench photo.png --tune psnr --peers jpeg,webp --json
+      inrcodec bench photos/
+      inrcodec bench photo.png --tune psnr --peers jpeg,webp --json
     """
     from inrcodec.bench import compare, find_pictures, measure_ladder
 

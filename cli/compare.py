@@ -6,15 +6,14 @@ import json
 import math
 
 import click
-
-from inrcodec.cli.options import guarded, human_bytes
+from inrcodec.cli.options import human_bytes, version_option
 
 
 @click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object with stable keys.")
-@guarded
+@version_option
 def compare(*, a: str, b: str, as_json: bool) -> None:
     """Measure B against the original A; either may be an .inr file.
 
@@ -22,6 +21,7 @@ def compare(*, a: str, b: str, as_json: bool) -> None:
 
     \b
       inrcodec compare photo.png photo.inr
+      inrcodec compare talk.wav talk.mp3 --json
     """
     from inrcodec import api
 

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
-import sys
+import functools
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+from inrcodec.cli.failures import run_jobs
+from inrcodec.cli.options import (
+    How,
+    claim_output,
+    find_inputs,
+    human_bytes,
+    input_args,
+    naming_output,
+    open_inr,
+    output_options,
+    refuse_collisions,
+    say,
+    shown,
+    wants_folder,
+)
 
-from inrcodec.cli.options import Failures, find_inputs, guarded, human_bytes, input_args, overwrite_options, say
 from inrcodec.settings import MAX_SAMPLES, DecodeSettings
 
 if TYPE_CHECKING:
     from inrcodec.api import Reader
+    from inrcodec.signals import SignalMeta
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked of every file alike."""
+
+    settings: DecodeSettings
+    output: str | None
+    file_format: str | None
+    depth: str | None
+    partial: bool
+    folder: bool
+    how: How
 
 
 @click.command("decode")
 @input_args("files", "FILE...")
-@click.option("-o", "--output", metavar="OUT|DIR|FMT:-", help="Where to; the suffix chooses the format, `png:-` is PNG on stdout.  [FILE with .png, .wav or .npy]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT|DIR|FMT:-",
+    help="Where to; the suffix chooses the format, `png:-` is PNG on stdout.  [FILE with .png, .wav or .npy]",
+)
 @click.option("--scale", type=float, metavar="F", help="Evaluate at F times the samples per axis.")
 @click.option("--size", metavar="WxH", help="Evaluate at exactly this size.")
 @click.option("--rate", type=int, metavar="HZ", help="Sounds: evaluate at this sample rate.")
@@ -26,131 +61,151 @@ if TYPE_CHECKING:
 @click.option("--duration", type=float, metavar="S", help="Sounds: so many seconds.")
 @click.option("--depth", type=click.Choice(["8", "16"]), help="Pictures: bits per sample.  [as encoded]")
 @click.option("--partial", is_flag=True, help="Decode a file that was cut off, as far as it goes.")
-@click.option("--max-pixels", type=int, default=MAX_SAMPLES, show_default=True, help="Refuse larger outputs (values: pixels times channels).")
-@click.option("-r", "--recursive", is_flag=True, help="Take folders, with the .inr files in them.")
-@overwrite_options
-@click.option("--progress/--no-progress", default=None, hidden=True)
-@click.option("--quiet", is_flag=True, help="Only say what goes wrong.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more about what was done.")
-@guarded
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_SAMPLES,
+    show_default=True,
+    metavar="N",
+    help="Refuse larger outputs (values: pixels times channels).",
+)
+@output_options
 def decode(
     *, files: tuple[str, ...], output: str | None, size: str | None, crop: str | None, rate: int | None,
     start: float | None, duration: float | None, scale: float | None, depth: str | None, partial: bool,
-    max_pixels: int, recursive: bool, force: bool, no_overwrite: bool, progress: bool | None, quiet: bool,
-    verbose: bool,
+    max_pixels: int, how: How,
 ) -> None:  # fmt: skip
     """Turn .inr files back into pictures, sounds and arrays, at any scale, or only a region.
 
     \b
       inrcodec decode photo.inr --scale 2
+      inrcodec decode photo.inr --size 320x200 -o small.jpg
       inrcodec decode photo.inr --crop 100,50,320,200 -o crop.png
-      inrcodec decode talk.inr --start 10 --duration 5 -o - > talk.wav
+      inrcodec decode archive/*.inr -o pictures/ --jobs 4
+      inrcodec decode talk.inr --start 10 --duration 5 -o flac:- > talk.flac
+
+    Without -o the output stands beside FILE: photo.inr becomes photo.png. Where a photo.png is there already, a
+    decode at another scale or of a part is called photo@2x.png, photo@320x200.png, talk@10+5s.wav and so on.
     """
     settings = DecodeSettings(
-        scale=scale, size=_numbers("--size", size, "x", 2)[::-1] if size else None, rate_hz=rate,
-        region=_region(crop) if crop else None, start_s=start, duration_s=duration, max_samples=max_pixels,
+        scale=scale, size=_size(size) if size else None, rate_hz=rate, region=_region(crop) if crop else None,
+        start_s=start, duration_s=duration, max_samples=max_pixels,
     )  # fmt: skip
-    inputs = find_inputs(files, recursive, lambda p: p.suffix.lower() == ".inr")
+    inputs = find_inputs(files, how.recursive, lambda p: p.suffix.lower() == ".inr")
     file_format, output = _split_format(output)
-    folder = output is not None and output != "-" and (output.endswith("/") or Path(output).is_dir())
-    if len(inputs) > 1 and output is not None and not folder:
-        raise ValueError(f"{output}: several files need a folder; write {output}/")
-    failures = Failures(len(inputs))
-    for source, relative in inputs:
-        place = str(Path(output or ".") / relative) if folder else None
-
-        def work(source: str = source, place: str | None = place) -> None:
-            _decode_one(source, place, None if folder else output, file_format, settings, depth, partial, force, no_overwrite, quiet, verbose)
-
-        failures.run(work)
-    failures.finish()
+    folder = wants_folder(output, len(inputs))
+    if folder or output is None:
+        refuse_collisions((s, _stem(s, relative, output, folder)) for s, relative in inputs)
+    plan = _Plan(settings, output, file_format, depth, partial, folder, how)
+    one_by_one = any(source == "-" for source, _ in inputs)
+    run_jobs(functools.partial(_decode_one, plan), inputs, 1 if one_by_one else how.jobs)
 
 
-def _decode_one(
-    source: str, place: str | None, output: str | None, file_format: str | None, settings: DecodeSettings,
-    depth: str | None, partial: bool, force: bool, no_overwrite: bool, quiet: bool, verbose: bool,
-) -> None:  # fmt: skip
-    from inrcodec import api
-    from inrcodec.formats.files import default_suffix, format_for, write_signal
+def _decode_one(plan: _Plan, item: tuple[str, Path]) -> None:
+    from inrcodec.formats.files import format_for, write_signal
 
-    try:
-        file = api.open(_from_stdin() if source == "-" else source, partial=partial)
-    except api.InrError as error:
-        raise type(error)(f"{_shown(source)}: {error}") from None
-    with file:
+    source, relative = item
+    with open_inr(source, partial=plan.partial) as file:
         meta = file.header.signal
-        target = output
-        if target is None:
-            base = Path(place) if place else Path(source)
-            suffix = f".{file_format}" if file_format else default_suffix(meta)
-            target = "-" if source == "-" else str(base.with_suffix(suffix))
-        if depth and meta.kind != "image":
+        if plan.depth and meta.kind != "image":
             raise ValueError("--depth belongs to pictures")
-        format_for(target, meta, file_format)  # wrong formats fail before the work
-        if target == "-" and sys.stdout.isatty():
-            raise ValueError(f"a {meta.kind} is not for a terminal; -o FILE writes it")
-        if not force and target != "-" and Path(target).is_file():
-            if no_overwrite:
-                if not quiet:
-                    say(f"{target} exists, left alone")
-                return
-            raise FileExistsError(17, "exists", target)
-        write_back = _evaluate(file, settings, depth, source)
-        if target != "-":
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        n_bytes = write_signal(target, *write_back, file.metadata(), file_format=file_format, overwrite=force)
-        if not quiet:
-            _report(source, file, target, write_back[1], n_bytes, verbose)
+        target = _target(plan, source, relative, meta)
+        format_for(target, meta, plan.file_format)  # a wrong format fails before the work
+        if not claim_output(source, target, plan.how, kind=f"decoded {meta.kind} data", folder=plan.folder):
+            return
+        sample_type = f"u{int(plan.depth) // 8}" if plan.depth else None
+        values, out = file.decode_settings(plan.settings, sample_type)
+        metadata = file.metadata()
+        with naming_output(target):
+            n_bytes = write_signal(
+                target, values, out, metadata, file_format=plan.file_format, overwrite=plan.how.force
+            )
+        if not plan.how.quiet:
+            _report(file, source, target, _extent(out, n_bytes))
+            if plan.how.verbose:
+                h = file.header
+                say(f"  {h.field.arch} {h.field.body}, cells {'x'.join(map(str, h.cells[::-1]))}, coder {h.coder}")
 
 
-def _evaluate(file: Reader, settings: DecodeSettings, depth: str | None, source: str) -> Any:
-    from inrcodec import api
-
-    try:
-        if depth:
-            return file.decode_settings(settings, sample_type="u1" if depth == "8" else "u2")
-        return file.decode_settings(settings)
-    except api.InrError as error:
-        raise type(error)(f"{_shown(source)}: {error}") from None
-
-
-def _report(source: str, file: Reader, target: str, meta: Any, n_bytes: int, verbose: bool) -> None:
-    extent = "×".join(map(str, meta.shape[::-1])) if meta.kind != "sound" else f"{meta.duration_s:.2f} s, {meta.sample_rate_hz} Hz"
-    shown = "standard output" if target == "-" else target
-    say(f"{Path(source).name if source != '-' else 'standard input'} → {shown} ({extent}, {human_bytes(n_bytes)})")
+def _report(file: Reader, source: str, target: str, what: str) -> None:
+    name = Path(source).name if source != "-" else shown(source)
+    say(f"{name} → {shown(target, stream='output')} ({what})")
     if file.truncated:
-        say(f"{_shown(source)}: cut off; decoded as far as it goes")
-    if verbose:
-        h = file.header
-        say(f"  {h.field.arch} {h.field.body}, cells {'x'.join(map(str, h.cells[::-1]))}, coder {h.coder}")
+        say(f"{shown(source)}: cut off; decoded as far as it goes")
 
 
-def _shown(source: str) -> str:
-    return "standard input" if source == "-" else source
+def _extent(meta: SignalMeta, n_bytes: int) -> str:
+    """`1536×1024, 1.98 MB`"""
+    if meta.kind == "sound":
+        return f"{meta.duration_s:.2f} s, {meta.sample_rate_hz} Hz, {human_bytes(n_bytes)}"
+    return f"{'×'.join(map(str, meta.shape[::-1]))}, {human_bytes(n_bytes)}"
 
 
-def _from_stdin() -> bytes:
-    return sys.stdin.buffer.read()
+def _stem(source: str, relative: Path, output: str | None, folder: bool) -> str:
+    """Path of an output whose name follows from the source, without its suffix."""
+    if source == "-":
+        return str(Path(output or ".") / "stdin") if folder else "-"
+    return str((Path(output or ".") / relative if folder else Path(source)).with_suffix(""))
+
+
+def _target(plan: _Plan, source: str, relative: Path, meta: SignalMeta) -> str:
+    from inrcodec.formats.files import default_suffix
+
+    if plan.output is not None and not plan.folder:
+        return plan.output
+    stem = _stem(source, relative, plan.output, plan.folder)
+    if stem == "-":
+        return "-"
+    target = stem + default_suffix(meta)
+    # most likely the original, which a decode at another scale is not meant to replace
+    tag = _tag(plan.settings)
+    if tag and not plan.how.force and not plan.how.no_overwrite and Path(target).exists():
+        return f"{stem}@{tag}{default_suffix(meta)}"
+    return target
+
+
+def _tag(settings: DecodeSettings) -> str:
+    """Tells a decode that is not the whole signal as it was from one that is: `2x`, `320x200-crop10,10,80,60`."""
+    tags = []
+    if settings.scale is not None:
+        tags.append(f"{settings.scale:g}x")
+    if settings.size is not None:
+        tags.append("x".join(map(str, settings.size[::-1])))
+    if settings.rate_hz is not None:
+        tags.append(f"{settings.rate_hz}hz")
+    if settings.region is not None:
+        tags.append("crop" + ",".join(str(n) for n in _as_typed(settings.region)))
+    if settings.start_s is not None or settings.duration_s is not None:
+        length = "" if settings.duration_s is None else f"+{settings.duration_s:g}"
+        tags.append(f"{settings.start_s or 0:g}{length}s")
+    return "-".join(tags)
 
 
 def _split_format(output: str | None) -> tuple[str | None, str | None]:
     """`png:-` -> ('png', '-'); anything else is a path."""
-    if output is not None and output.endswith(":-"):
+    if output is not None and re.fullmatch(r"\w+:-", output):
         return output[:-2], "-"
     return None, output
+
+
+def _size(text: str) -> tuple[int, ...]:
+    return _numbers("--size", text, "x", 2)[::-1]
 
 
 def _region(text: str) -> tuple[tuple[int, int], ...]:
     x, y, w, h = _numbers("--crop", text, ",", 4)
     if w < 1 or h < 1:
-        raise ValueError(f"--crop {text}: width and height must be at least 1")
+        raise click.UsageError(f"--crop {text}: width and height must be at least 1")
     return ((y, y + h), (x, x + w))
+
+
+def _as_typed(region: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """Inverse of _region: X, Y, W, H."""
+    return (*(a for a, _ in region[::-1]), *(b - a for a, b in region[::-1]))
 
 
 def _numbers(option: str, text: str, separator: str, count: int) -> tuple[int, ...]:
     parts = text.lower().split(separator)
     if len(parts) != count or not all(p.isascii() and p.isdigit() and len(p) < 10 for p in parts):
-        raise ValueError(f"{option} {text}: wanted {count} whole numbers joined by '{separator}'")
+        raise click.UsageError(f"{option} {text}: wanted {count} whole numbers joined by '{separator}'")
     return tuple(int(p) for p in parts)
-
-

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
 from typing import Any
 
 import click
-
-from inrcodec.cli.options import Failures, guarded, human_bytes, input_args
+from inrcodec.cli.failures import run_jobs
+from inrcodec.cli.options import find_inputs, human_bytes, input_args, open_inr, version_option
 
 
 @click.command("info")
 @input_args("files", "FILE...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per file, with stable keys.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line, with stable keys.")
 @click.option("--partial", is_flag=True, help="Accept a file that was cut off.")
-@guarded
-def info(*, files: tuple[str, ...], as_json: bool, partial: bool) -> None:
+@click.option("-r", "--recursive", is_flag=True, help="Take folders, with the .inr files in them.")
+@version_option
+def info(*, files: tuple[str, ...], as_json: bool, partial: bool, recursive: bool) -> None:
     """Say what .inr files hold. Reads headers only.
 
     \b
       inrcodec info photo.inr
-      inrcodec info *.inr --json
+      inrcodec info *.inr --json | jq .bits_per_position
     """
-    from inrcodec import api
+    inputs = [source for source, _ in find_inputs(files, recursive, lambda p: p.suffix.lower() == ".inr")]
+    run_jobs(functools.partial(_info_one, as_json, partial), inputs, 1)
 
-    failures = Failures(len(files))
-    for source in files:
 
-        def work(source: str = source) -> None:
-            try:
-                with api.open(sys.stdin.buffer.read() if source == "-" else source, partial=partial) as file:
-                    facts = {"file": source, **file.info()}
-            except api.InrError as error:
-                raise type(error)(f"{source}: {error}") from None
-            click.echo(json.dumps(facts) if as_json else _text(facts))
-
-        failures.run(work)
-    failures.finish()
+def _info_one(as_json: bool, partial: bool, source: str) -> None:
+    with open_inr(source, partial=partial) as file:
+        facts = {"file": source, **file.info()}
+    click.echo(json.dumps(facts) if as_json else _text(facts))
 
 
 def _text(facts: dict[str, Any]) -> str:
     rows = [("", facts["file"]), ("signal", _signal(facts)), ("size", _size(facts))]
     if facts["quality_db"]:
-        exact = facts["quality_db"] >= 1000
-        rows.append(("quality", "exact" if exact else f"{facts['quality_metric']} {facts['quality_db']:.2f} dB, measured by the encoder"))
+        measured = f"{facts['quality_metric']} {facts['quality_db']:.2f} dB, measured by the encoder"
+        rows.append(("quality", "exact" if facts["quality_db"] >= 1000 else measured))
     cells = " × ".join(map(str, facts["grid"][::-1]))
     largest = " × ".join(map(str, facts["cell_samples"][::-1]))
     rows += [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
-
-from inrcodec import __version__
+from inrcodec.cli.failures import run_command
+from inrcodec.cli.options import version_option
 
 __all__ = ["main"]
 
@@ -37,8 +40,8 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, "-V", "--version", prog_name="inrcodec")
-def main() -> None:
+@version_option
+def inrcodec() -> None:
     """Store pictures and sounds as functions fitted to them, and decode them at any resolution.
 
     \b
@@ -49,3 +52,10 @@ def main() -> None:
     Exit codes: 0 ok, 1 some of several files failed, 2 usage or bad file, 3 a limit was hit, 4 newer or
     unsupported format, 5 input/output failed or target not reached, 130 interrupted.
     """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The console script. Exits with the documented code."""
+    if "_INRCODEC_COMPLETE" in os.environ:  # click's shell completion
+        inrcodec.main(prog_name="inrcodec")
+    raise SystemExit(run_command(inrcodec, sys.argv[1:] if args is None else args))

@@ -1,48 +1,127 @@
-"""What the commands share: option types, errors to exit codes, where outputs go."""
+"""What the commands share: option types and groups, where inputs and outputs are, and what may be overwritten."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from inrcodec import __version__
 from inrcodec.errors import InrError
 
-__all__ = ["SIZE", "Failures", "fail", "find_inputs", "guarded", "human_bytes", "input_args", "overwrite_options", "say"]
+if TYPE_CHECKING:
+    from inrcodec.api import Reader
 
-EXIT_SOME_FAILED = 1
-EXIT_USAGE = 2
-EXIT_IO = 5
-EXIT_INTERRUPTED = 130
+__all__ = [
+    "SIZE",
+    "How",
+    "check_input",
+    "claim_output",
+    "find_inputs",
+    "human_bytes",
+    "input_args",
+    "job_options",
+    "naming_input",
+    "naming_output",
+    "output_options",
+    "open_inr",
+    "refuse_collisions",
+    "say",
+    "shown",
+    "version_option",
+    "wants_folder",
+]
+
+STREAM = "-"
 
 
-class _Bytes(click.ParamType):
+class _Bytes(click.ParamType[int]):
     """40000, 40k (1,000) or 40KiB (1,024)."""
 
     name = "SIZE"
+    _FACTORS = (("kib", 2**10), ("mib", 2**20), ("kb", 1e3), ("mb", 1e6), ("k", 1e3), ("m", 1e6), ("b", 1), ("", 1))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         text = value.strip().lower()
-        for suffix, factor in (("kib", 2**10), ("mib", 2**20), ("kb", 1e3), ("mb", 1e6), ("k", 1e3), ("m", 1e6), ("b", 1), ("", 1)):  # fmt: skip
-            if text.endswith(suffix):
-                try:
-                    n = int(float(text.removesuffix(suffix)) * factor)
-                except (ValueError, OverflowError):
-                    break
-                if n >= 1:
-                    return n
-                break
+        suffix, factor = next((s, f) for s, f in self._FACTORS if text.endswith(s))
+        with contextlib.suppress(ValueError, OverflowError):
+            n = int(float(text.removesuffix(suffix)) * factor)
+            if n >= 1:
+                return n
         self.fail(f"{value!r} is not a size such as 40000, 40k or 40KiB", param, ctx)
 
 
 SIZE = _Bytes()
+
+
+@dataclass(frozen=True)
+class How:
+    """The options that every command which works on files one by one has. progress: None where stderr decides."""
+
+    force: bool = False
+    no_overwrite: bool = False
+    recursive: bool = False
+    jobs: int = 1
+    progress: bool | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+
+def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.version_option(__version__, "-V", "--version", prog_name="inrcodec")(command)
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds -r, -j, --progress, --quiet, -v, -V and hands them over as how=How(…)."""
+
+    @functools.wraps(command)
+    def run(
+        *, recursive: bool, jobs: int, progress: bool | None, quiet: bool, verbose: bool,
+        force: bool = False, no_overwrite: bool = False, **others: Any,
+    ) -> Any:  # fmt: skip
+        if force and no_overwrite:
+            raise click.UsageError("-f/--force and -n/--no-overwrite exclude each other")
+        return command(how=How(force, no_overwrite, recursive, jobs or _cores(), progress, quiet, verbose), **others)
+
+    options = (
+        click.option("-r", "--recursive", is_flag=True, help="Take folders, with the files in them."),
+        click.option(
+            "-j",
+            "--jobs",
+            type=click.IntRange(0, 1024),
+            default=1,
+            metavar="N",
+            help="Work on N files at a time; 0 for one per core.  [default: 1]",
+        ),
+        click.option("--progress/--no-progress", default=None, help="Show progress.  [if stderr is a terminal]"),
+        click.option("--quiet", is_flag=True, help="Only say what goes wrong."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more about what was done."),
+        version_option,
+    )
+    return functools.reduce(lambda made, option: option(made), reversed(options), run)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """job_options, with -f and -n before them."""
+    options = (
+        click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
+        click.option("-n", "--no-overwrite", is_flag=True, help="Leave existing outputs alone, without an error."),
+    )
+    return functools.reduce(lambda made, option: option(made), reversed(options), job_options(command))
+
+
+def input_args(name: str, metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.argument(name, nargs=-1, required=True, metavar=metavar)
 
 
 def say(text: str) -> None:
@@ -50,101 +129,8 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def fail(message: str, code: int) -> None:
-    """End with one line on stderr and this exit code."""
-    say(f"inrcodec: {one_line(message)}")
-    raise SystemExit(code)
-
-
-def one_line(message: object) -> str:
-    return " ".join(str(message).split())
-
-
-def explain(error: BaseException) -> tuple[str, int]:
-    """(one line, exit code) for everything a user can cause."""
-    if isinstance(error, InrError):
-        return one_line(error), error.exit_code
-    if isinstance(error, OSError):
-        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        if isinstance(error, FileExistsError):
-            return f"{where}exists; -f overwrites it", EXIT_USAGE
-        return f"{where}{error.strerror or one_line(error)}", EXIT_IO
-    if isinstance(error, MemoryError):
-        return "out of memory", 3
-    return one_line(error), EXIT_USAGE
-
-
-USER_ERRORS = (InrError, OSError, ValueError, MemoryError)
-
-
-def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors a user can cause become one line and an exit code. Anything else is a bug and shows its traceback."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except BrokenPipeError:
-            # the reader of our output went away: say nothing, as other filters do
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(EXIT_IO) from None
-        except USER_ERRORS as error:
-            fail(*explain(error))
-        except KeyboardInterrupt:
-            say("inrcodec: interrupted")
-            raise SystemExit(EXIT_INTERRUPTED) from None
-
-    return run
-
-
-class Failures:
-    """Runs one file after the other; a failure of one is said at once and does not stop the rest."""
-
-    def __init__(self, n_files: int) -> None:
-        self._n_files = n_files
-        self._codes: list[int] = []
-
-    def run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BrokenPipeError:
-            raise
-        except USER_ERRORS as error:
-            message, code = explain(error)
-            say(f"inrcodec: {message}")
-            self._codes.append(code)
-
-    def finish(self) -> None:
-        """Exit with the one file's own code, or with 1 where some of several failed."""
-        if self._codes:
-            raise SystemExit(self._codes[0] if self._n_files == 1 else EXIT_SOME_FAILED)
-
-
-def find_inputs(sources: Sequence[str], recursive: bool, wanted: Callable[[Path], bool]) -> list[tuple[str, Path]]:
-    """Files to work on, each with the path of its output relative to an output folder. Folders need -r. Raises
-    ValueError, OSError."""
-    found: list[tuple[str, Path]] = []
-    for source in sources:
-        path = Path(source)
-        if source == "-" or not path.is_dir():
-            found.append((source, Path(path.name)))
-        elif not recursive:
-            raise IsADirectoryError(21, "is a directory; -r takes the files in it", source)
-        else:
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and wanted(p))
-            found += [(str(p), p.relative_to(path)) for p in inside]
-    if not found:
-        raise ValueError("no files found")
-    return found
-
-
-def overwrite_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs.")(command)
-    return click.option("-n", "--no-overwrite", is_flag=True, help="Leave existing outputs alone, without an error.")(command)
-
-
-def input_args(name: str, metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.argument(name, nargs=-1, required=True, metavar=metavar)
+def shown(name: str, *, stream: Literal["input", "output"] = "input") -> str:
+    return f"standard {stream}" if name == STREAM else name
 
 
 def human_bytes(n: int) -> str:
@@ -153,3 +139,130 @@ def human_bytes(n: int) -> str:
         return f"{n} B"
     value, unit = (n / 1000, "kB") if n < 1e6 else (n / 1e6, "MB")
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def find_inputs(
+    sources: Sequence[str], recursive: bool, wanted: Callable[[Path], bool] = lambda _: True
+) -> list[tuple[str, Path]]:
+    """Files to work on, each with the path of its output relative to an output folder. With recursive, folders are
+    replaced by the wanted files in them. Raises ValueError where nothing is left."""
+    found: list[tuple[str, Path]] = []
+    for source in sources:
+        path = Path(source)
+        if recursive and source != STREAM and path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if wanted(p) and p.is_file())
+            found += [(str(p), p.relative_to(path)) for p in inside]
+        else:
+            found.append((source, Path(path.name)))
+    if not found:
+        raise ValueError(f"{', '.join(sources)}: no files of a known kind in there")
+    if sum(source == STREAM for source, _ in found) > 1:
+        raise ValueError("- can be given once: there is one standard input")
+    return found
+
+
+def check_input(source: str) -> None:
+    """Raises OSError for a file that is not there, a folder, or one that may not be read, ValueError for a terminal."""
+    if source == STREAM:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ValueError("standard input is a terminal; name a file, or pipe one in")
+        return
+    mode = os.stat(source).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "is a directory; -r takes the files in it", source)
+    if stat.S_ISREG(mode):  # reading from a pipe would take its bytes away
+        with open(source, "rb"):
+            pass
+
+
+def wants_folder(output: str | None, n_files: int) -> bool:
+    """Whether the output is a folder. Raises ValueError where several files would go to one place."""
+    if output is None or output == STREAM:
+        if output == STREAM and n_files > 1:
+            raise ValueError("several files cannot all go to standard output")
+        return False
+    folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
+    if n_files > 1 and not folder:
+        raise ValueError(f"{output}: several files need a folder; write {output}/")
+    return folder
+
+
+def refuse_collisions(targets: Iterable[tuple[str, str]]) -> None:
+    """targets: pairs (source, target). Raises ValueError where two sources would become one file."""
+    seen: dict[str, str] = {}
+    for source, target in targets:
+        place = os.path.abspath(target)
+        if target != STREAM and place in seen:
+            raise ValueError(f"{seen[place]} and {source} would both become {target}")
+        seen[place] = source
+
+
+def claim_output(source: str, target: str, how: How, *, kind: str, folder: bool) -> bool:
+    """Looks before the work whether target may be written: False where it is to be left out (-n). With folder, the
+    folders above it are made. Raises ValueError, OSError."""
+    if target == STREAM:
+        if sys.stdout.isatty():
+            raise ValueError(f"{kind} is not for a terminal; -o FILE writes it")
+        return True
+    path = Path(target)
+    if source != STREAM and path.exists() and path.samefile(source):
+        raise ValueError(f"{target} is the input itself; -o names another file")
+    if path.is_dir():
+        raise IsADirectoryError(21, "is a directory", target)
+    if path.is_file() and not how.force:
+        if not how.no_overwrite:
+            raise FileExistsError(17, "exists", target)
+        if not how.quiet:
+            say(f"{target} exists, left alone")
+        return False
+    if folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.parent.exists():
+        raise FileNotFoundError(2, "no such folder", str(path.parent))
+    if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(13, "not writable", str(path.parent))
+    return True
+
+
+@contextlib.contextmanager
+def open_inr(source: str, *, partial: bool = False) -> Iterator[Reader]:
+    """The .inr file of this path, or on standard input; our errors inside say its name."""
+    from inrcodec import api
+
+    check_input(source)
+    with naming_input(source):
+        # standard input, and pipes like <(command), cannot seek
+        direct = source != STREAM and stat.S_ISREG(os.stat(source).st_mode)
+        with api.open(source if direct else _read_all(source), partial=partial) as reader:
+            yield reader
+
+
+def _read_all(source: str) -> bytes:
+    if source == STREAM:
+        return sys.stdin.buffer.read()
+    return Path(source).read_bytes()
+
+
+@contextlib.contextmanager
+def naming_input(source: str) -> Iterator[None]:
+    """Puts the source in front of what our errors say."""
+    try:
+        yield
+    except InrError as error:
+        text = str(error)
+        raise error if text.startswith(f"{shown(source)}: ") else type(error)(f"{shown(source)}: {text}") from None
+
+
+@contextlib.contextmanager
+def naming_output(target: str) -> Iterator[None]:
+    """System errors while writing name the target, not the nameless file beside it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = shown(target, stream="output")
+        error.filename2 = None
+        raise
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inrcodec.cli.options import say
+
 if TYPE_CHECKING:
     from inrcodec.fields.base import Progress
 
 __all__ = ["stage_reporter"]
 
 QUIET_S = 0.5  # work shorter than this shows nothing
+LINE_S = 2.0
 
 
 @contextmanager
@@ -24,8 +28,12 @@ def stage_reporter(source: str, wanted: bool | None, quiet: bool) -> Iterator[Ca
     if quiet or wanted is False or (wanted is None and not sys.stderr.isatty()):
         yield None
         return
+    if not sys.stderr.isatty():
+        yield _lines(source)
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     started = time.monotonic()
     bar = Bar(
@@ -43,3 +51,20 @@ def stage_reporter(source: str, wanted: bool | None, quiet: bool) -> Iterator[Ca
 
     with bar:
         yield on_step
+
+
+def _lines(source: str) -> Callable[[Progress], None]:
+    """Asked for where stderr is a file or a pipe: a plain line every so often, and at each new stage."""
+    last = ("", -math.inf)
+
+    def on_step(step: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if step.stage == last[0] and now - last[1] < LINE_S:
+            return
+        last = (step.stage, now)
+        of = f" {step.step}/{step.n_steps}" if step.n_steps else ""
+        psnr = "" if step.psnr_db is None else f", {step.psnr_db:.1f} dB"
+        say(f"{Path(source).name}: {step.stage}{of}{psnr}")
+
+    return on_step

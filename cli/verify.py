@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 
 import click
-
-from inrcodec.cli.options import Failures, guarded, input_args
+from inrcodec.cli.failures import run_jobs
+from inrcodec.cli.options import How, find_inputs, input_args, job_options, open_inr
 
 
 @click.command("verify")
 @input_args("files", "FILE...")
-@click.option("--quiet", is_flag=True, help="Only say what goes wrong.")
-@guarded
-def verify(*, files: tuple[str, ...], quiet: bool) -> None:
+@job_options
+def verify(*, files: tuple[str, ...], how: How) -> None:
     """Check every checksum, decode every weight, and compare their hash with the encoder's.
 
     \b
-      inrcodec verify *.inr
+      inrcodec verify photo.inr
+      inrcodec verify -r archive/ --quiet --jobs 4
     """
-    from inrcodec import api
+    inputs = [source for source, _ in find_inputs(files, how.recursive, lambda p: p.suffix.lower() == ".inr")]
+    run_jobs(functools.partial(_verify_one, how), inputs, 1 if "-" in inputs else how.jobs)
 
-    failures = Failures(len(files))
-    for source in files:
 
-        def work(source: str = source) -> None:
-            try:
-                with api.open(sys.stdin.buffer.read() if source == "-" else source) as file:
-                    file.verify()
-            except api.InrError as error:
-                raise type(error)(f"{source}: {error}") from None
-            if not quiet:
-                click.echo(f"{source}: ok")
-
-        failures.run(work)
-    failures.finish()
+def _verify_one(how: How, source: str) -> None:
+    with open_inr(source) as file:
+        file.verify()
+        if how.quiet:
+            return
+        weights = f", {file.info()['parameters']:,} weights" if how.verbose else ""
+    click.echo(f"{source}: ok{weights}")

@@ -24,6 +24,7 @@ MAGIC = b"\x89INR\r\n\x1a\n"
 INRIMAGE = b"#INRIMAGE-4#"
 METADATA_TYPES = {"icc": b"icCP", "exif": b"exIF", "xmp": b"xmpX", "tags": b"taGS"}
 MAX_METADATA_BYTES = 2**26
+MAX_UNKNOWN = 256  # ancillary chunks of other versions
 DIGEST_BYTES = 8
 FRAME_BYTES = 12  # of a chunk beyond its payload
 # chunks come in this order; ancillary ones this version does not know may stand anywhere between HEAD and DONE
@@ -143,7 +144,7 @@ class InrFile:
 
     def _walk(self, at: int, partial: bool) -> list[Section]:
         sections: list[Section] = []
-        rank = 0
+        rank = unknown = n_data = 0
         while True:
             end, section = self._frame(at)
             if end > self.n_bytes:
@@ -156,10 +157,16 @@ class InrFile:
                 self._read(section)  # damage comes before novelty
                 if section.kind[0].isupper():
                     raise UnsupportedError(f"chunk {section.kind} at byte {at} is not known to this version")
+                unknown += 1
+                if unknown > MAX_UNKNOWN:
+                    raise FormatError(f"more than {MAX_UNKNOWN} unknown chunks, at byte {at}")
             elif kind == b"HEAD" or _ORDER[kind] < rank or (kind != b"DATA" and any(s.kind == section.kind for s in sections)):
                 raise FormatError(f"chunk {section.kind} at byte {at} is out of order or repeated")
             else:
                 rank = _ORDER[kind]
+                n_data += kind == b"DATA"
+                if n_data > self.header.n_chunks:
+                    raise FormatError(f"DATA chunk {n_data} at byte {at}, wanted {self.header.n_chunks}")
                 if rank == 3 and section.n_bytes > MAX_METADATA_BYTES:
                     raise FormatError(f"{section.kind} at byte {at}: {section.n_bytes:,} bytes, limit {MAX_METADATA_BYTES:,}")
             sections.append(section)
@@ -174,8 +181,6 @@ class InrFile:
     def _check_data(self) -> None:
         """As many DATA chunks as the header calls for, as long as the index says."""
         if self.truncated:
-            if len(self._data) > self.header.n_chunks:
-                raise FormatError(f"{len(self._data)} DATA chunks, wanted {self.header.n_chunks}")
             return
         if len(self._data) != self.header.n_chunks:
             raise FormatError(f"{len(self._data)} DATA chunks, wanted {self.header.n_chunks}")

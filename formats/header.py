@@ -11,6 +11,7 @@ from typing import Any
 
 import msgpack
 
+from inrcodec.cost import n_knots
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
 from inrcodec.stream import MAX_MDB, FieldSpec, Header, Quantiser
@@ -20,6 +21,7 @@ __all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
 VERSION = (1, 0)  # major: readers must know it; minor: they need not
 MAX_HEADER_BYTES = 2**16
 MAX_AXES, MAX_CHANNELS, MAX_GROUPS, MAX_LEVELS = 3, 1024, 64, 16
+MAX_KNOTS = 2**16  # per axis of the smooth level
 
 KINDS = {"image": 1, "sound": 2, "array": 3}
 TYPES = {"u1": 1, "u2": 2, "u4": 3, "u8": 4, "i1": 5, "i2": 6, "i3": 7, "i4": 8, "i8": 9, "f2": 10, "f4": 11, "f8": 12, "b1": 13}  # fmt: skip
@@ -27,6 +29,7 @@ COLOURS = {"plain": 0, "gray": 1, "gray+alpha": 2, "rgb": 3, "rgb+alpha": 4}
 ARCHS = {"multihead": 1, "ensemble": 2}
 BODIES = {"cosine": 1, "siren": 2, "relu": 3, "fourier": 4}
 CODERS = {"zstd": 1, "range": 2}
+N_VALUES = 8  # of the header array
 CHANNELS_OF = {"gray": 1, "gray+alpha": 2, "rgb": 3, "rgb+alpha": 4}
 
 
@@ -61,7 +64,10 @@ def unpack_header(payload: bytes) -> Header:
         )  # fmt: skip
         if msgpack.packb(values) != payload[2:]:
             raise FormatError("header: not in canonical form")
-        header = _header(values)
+        if type(values) is not list or len(values) < N_VALUES:
+            raise FormatError("header: malformed")
+        # a newer minor version may append values; readers of this one leave them
+        header = _header(values if payload[1] == VERSION[1] else values[:N_VALUES])
     except (FormatError, UnsupportedError):
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, msgpack.UnpackException):
@@ -73,17 +79,21 @@ def unpack_header(payload: bytes) -> Header:
 
 def _header(values: Any) -> Header:
     encoder, quality, signal, cells, spec, quantiser, coder, levels = values
+    if any(type(v) is not list for v in (encoder, signal, cells, spec, quantiser, coder, levels)):
+        raise FormatError("header: malformed")
     meta = _signal(signal)
     cells = tuple(_integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
     field = _field(spec, meta)
     steps, slope, one, more = quantiser
-    if not 1 <= len(steps) <= MAX_GROUPS:
-        raise FormatError(f"header: {len(steps)} quantiser steps, wanted 1 to {MAX_GROUPS}")
+    if type(steps) is not list or len(steps) != n_groups(field):
+        raise FormatError(f"header: quantiser steps, wanted {n_groups(field)}")
     coder_id, table_set = coder
     name = _named(coder_id, CODERS, "entropy coder")
     _integer(table_set, 0, 2**16, "table set")
     if len(levels) > MAX_LEVELS or list(levels) != sorted(set(levels)):
         raise FormatError("header: levels are not increasing")
+    if levels and (field.body != "cosine" or len(meta.shape) == 1):
+        raise FormatError("header: levels where there are no diagonals")
     major, minor, patch = (_integer(v, 0, 2**16, "encoder version") for v in encoder)
     return Header(
         signal=meta,
@@ -106,7 +116,7 @@ def _signal(values: Any) -> SignalMeta:
     kind_id, shape, channels, type_id, colour_id, rate, *more = values
     kind = _named(kind_id, KINDS, "signal kind")
     sample_type, colour = _named(type_id, TYPES, "sample type"), _named(colour_id, COLOURS, "colour")
-    if not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
+    if type(shape) is not list or not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
         raise FormatError(f"header: {len(shape)} axes for kind {kind}")
     if sample_type not in SAMPLE_TYPES[kind]:
         raise FormatError(f"header: sample type {sample_type} for kind {kind}")
@@ -133,17 +143,27 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
     if body == "cosine":
         if arch != "multihead" or (more and len(more) != len(meta.shape)):
             raise FormatError("header: malformed field")
-        return FieldSpec(arch, body, pitch=tuple(_integer(p, 0, 2**31, "pitch") for p in more))
+        pitch = tuple(_integer(p, 0, 2**31, "pitch") for p in more)
+        for extent, p in zip(meta.shape, pitch, strict=bool(pitch)):
+            _integer(n_knots(extent, p), 1, MAX_KNOTS, "number of knots")
+        return FieldSpec(arch, body, pitch=pitch)
     width, depth, omega, features, seed = more
+    _integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
     return FieldSpec(
         arch,
         body,
         _integer(width, 1, 4096, "width"),
         _integer(depth, 0, 16, "depth"),
         _integer(omega, 0, 2**20, "omega"),
-        _integer(features, 0, 4096, "features"),
+        features,
         _integer(seed, 0, 2**32 - 1, "seed"),
     )
+
+
+def n_groups(field: FieldSpec) -> int:
+    """Quantiser steps of a field: weights and biases of every layer of its MLP apart, and the heads."""
+    mlp = 0 if field.body == "cosine" else 2 * (field.depth + 2)
+    return mlp + int(field.arch == "multihead")
 
 
 def _integer(value: Any, low: int, high: int, name: str) -> int:

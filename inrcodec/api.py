@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .cost import macs_per_sample, n_parameters
+from .cost import largest_cell, macs_per_sample, n_parameters
 from .errors import FormatError, InrError
 from .formats.container import InrFile, pack
 from .settings import MAX_SAMPLES, DecodeSettings, EncodeSettings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
     from .fields.base import OnStep
 
 __all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal", "keep_metadata", "open"]
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -118,6 +119,11 @@ class Reader:
     def truncated(self) -> bool:
         return self._file.truncated
 
+    @property
+    def unknown(self) -> list[str]:
+        """Types of ancillary chunks this version does not know, and skips."""
+        return self._file.unknown
+
     def metadata(self) -> dict[str, bytes]:
         """Raw ICC, EXIF, XMP bytes and sound tags by name."""
         return self._file.metadata()
@@ -131,26 +137,20 @@ class Reader:
         rate_hz: int | None = None,
         max_samples: int = MAX_SAMPLES,
     ) -> np.ndarray:
-        """Stored values [*shape, C] (channels dropped where an array had no axis for them).
+        """Stored values [*shape, C]; without the last axis where there is one channel, as in a gray picture [H, W]
+        or a mono sound [N] (arrays: where the array encoded had no axis for it).
 
         size: (width, height) for pictures, else samples per axis. region: (x, y, width, height) in output pixels;
-        for other kinds (start, length) axis after axis.
+        for other kinds (start, length) axis after axis. Raises ValueError, FormatError, LimitError.
         """
-        kind = self.header.signal.kind
-        if size is not None and kind == "image":
+        meta = self.header.signal
+        if size is not None and meta.kind == "image":
             size = size[::-1]
-        spans = None
-        if region is not None:
-            if len(region) != 2 * len(self.header.signal.shape):
-                raise ValueError(f"region of {len(region)} numbers, wanted {2 * len(self.header.signal.shape)}")
-            n = len(region) // 2
-            pairs = zip(region[:n], region[n:], strict=True) if kind == "image" else zip(region[::2], region[1::2], strict=True)
-            spans = tuple((a, a + length) for a, length in pairs)
-            if kind == "image":
-                spans = spans[::-1]
+        spans = None if region is None else _spans(region, meta)
         settings = DecodeSettings(scale=scale, size=size, region=spans, rate_hz=rate_hz, max_samples=max_samples)
-        values, meta = self.decode_settings(settings)
-        return values if meta.channel_axis else values[..., 0]
+        values, _ = self.decode_settings(settings)
+        squeezed = meta.channels == 1 if meta.kind != "array" else not meta.channel_axis
+        return values[..., 0] if squeezed else values
 
     def decode_settings(
         self, settings: DecodeSettings, sample_type: str | None = None
@@ -175,10 +175,10 @@ class Reader:
             raise ValueError(f"coords must be finite, [N, {len(self.header.signal.shape)}]")
         return self._decoder(MAX_SAMPLES).sample(self._weights, points)
 
-    def verify(self) -> None:
-        """Check every CRC, decode every code, compare their hash. Raises FormatError."""
+    def verify(self, *, max_samples: int = MAX_SAMPLES) -> None:
+        """Check every CRC, decode every code, compare their hash. Raises FormatError, LimitError."""
         self._file.check()
-        decoder = self._decoder(2**62)
+        decoder = self._decoder(max_samples)
         self._check_digest(decoder.codes([self._file.payload(i) for i in range(self.header.n_chunks)]))
 
     def info(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Reader:
             "arch": h.field.arch,
             "body": h.field.body,
             "grid": list(h.cells),
-            "cell_samples": list(h.grid.largest),
+            "cell_samples": list(largest_cell(h)),
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),
             "entropy": h.coder,
@@ -233,6 +233,17 @@ class Reader:
 
         if not self.truncated and digest(codes) != self._file.digest():
             raise FormatError("decoded weights do not match the file's hash")
+
+
+def _spans(region: tuple[int, ...], meta: SignalMeta) -> tuple[tuple[int, int], ...]:
+    """A region as callers write it -> (start, stop) per axis. Raises ValueError."""
+    n = len(meta.shape)
+    if len(region) != 2 * n:
+        raise ValueError(f"region of {len(region)} numbers, wanted {2 * n}")
+    if meta.kind == "image":
+        x, y, width, height = region
+        return (y, y + height), (x, x + width)
+    return tuple((a, a + length) for a, length in zip(region[::2], region[1::2], strict=True))
 
 
 def compare(a: str, b: str) -> dict[str, Any]:

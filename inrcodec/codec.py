@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -11,6 +12,7 @@ from math import prod
 import numpy as np
 
 from . import __version__
+from .cost import largest_cell, n_parameters
 from .entropy import TABLE_SETS, make_coder
 from .errors import FormatError, LimitError, TargetError
 from .fields import Field, field_class
@@ -28,6 +30,9 @@ __all__ = ["Decoder", "encode"]
 DIGEST_BYTES = 8
 LEVEL_BYTES = 2048  # a progressive level is worth its framing from about here on
 MAX_LEVELS = 4
+MAX_DIAGONALS = 2**16  # each is a pass of its own: a long thin cell would take hours
+MIN_CODES = 2**20  # weights that any file may have, however small a limit on samples was asked for
+MACS_PER_VALUE = 2**16  # a limit on multiplications goes with the limit on values
 ZSTD_MARGIN = 1.25  # a quick zstd pass must come this close to the range coder before the slow one is tried
 
 
@@ -64,14 +69,23 @@ class Decoder:
             )
         if prod(header.cells) > max_samples:
             raise LimitError(f"grid of {prod(header.cells):,} cells, limit {max_samples:,}")
+        # all of this from the header's integers: the field's own tables can be as large as what is refused here
+        n_codes = n_parameters(header)
+        if header.field.body == "cosine":  # cells are padded to the largest
+            largest = largest_cell(header)
+            n_codes += header.signal.channels * prod(header.cells) * prod(largest) - header.signal.n_values
+            n_diagonals = sum(largest) - len(largest) + 1
+            limit = max(MAX_DIAGONALS, max_samples // 2**12)
+            if len(largest) > 1 and n_diagonals > limit:
+                raise LimitError(f"cells of {n_diagonals:,} frequency diagonals, limit {limit:,}")
+            if header.levels and header.levels[-1] >= n_diagonals:
+                raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
+        if n_codes > (limit := 2 * max_samples + MIN_CODES):
+            raise LimitError(f"{n_codes:,} weights, limit {limit:,}")
         self.header = header
+        self._max_samples = max_samples
         self._coder = make_coder(header.coder, header.table_set)
         self.field = _field(header)
-        n_codes = sum(prod(layout.shape) for layout in self.field.layouts)
-        if n_codes > 2 * max_samples:
-            raise LimitError(f"{n_codes:,} weights, limit {2 * max_samples:,}")
-        if header.levels and header.levels[-1] >= self.field.layouts[-1].n_diagonals:
-            raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
         self._chunks = plan(self.field.layouts, header.levels)
 
     def chunks_for(self, settings: DecodeSettings) -> set[int]:
@@ -89,11 +103,13 @@ class Decoder:
         }
 
     def codes(self, payloads: Sequence[bytes | None]) -> tuple[np.ndarray, ...]:
-        """Integer codes of the chunks that are there. Raises FormatError."""
-        return self._coder.decode(payloads, self.field.layouts, self._chunks)
+        """Integer codes of the chunks that are there. Raises FormatError, LimitError."""
+        with _within_memory():
+            return self._coder.decode(payloads, self.field.layouts, self._chunks)
 
     def weights(self, codes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        return self.field.dequantize(codes, self.header.quantiser)
+        with _within_memory(), np.errstate(all="ignore"):
+            return self.field.dequantize(codes, self.header.quantiser)
 
     def render(
         self, weights: Sequence[np.ndarray], settings: DecodeSettings, sample_type: str | None = None
@@ -101,14 +117,28 @@ class Decoder:
         """Stored values [*shape, C], as sample_type if one is given, and the facts that go with them."""
         meta = self.header.signal
         out = lattice(replace(meta, sample_type=sample_type or meta.sample_type), settings)
-        return render(self.field, weights, out), out.meta
+        macs, limit = self.field.macs_per_sample * out.meta.n_samples, self._max_samples * MACS_PER_VALUE
+        if macs > limit:
+            raise LimitError(f"output of {macs:.3g} multiplications, limit {limit:.3g} (--max-pixels raises it)")
+        # hostile weights may be infinite: their values are clipped or set to 0 in the end
+        with _within_memory(), np.errstate(all="ignore"):
+            return render(self.field, weights, out), out.meta
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         """float64 [N, C] at positions coords [N, D] in sample units (the first sample's centre is ½); pictures in
         [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped."""
         meta = self.header.signal
-        values = narrow_alpha(self.field.sample(weights, coords), meta)
-        return meta.offset + meta.scale * values if meta.kind == "array" else values
+        with _within_memory(), np.errstate(all="ignore"):
+            values = narrow_alpha(self.field.sample(weights, coords), meta)
+            return meta.offset + meta.scale * values if meta.kind == "array" else values
+
+
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise LimitError("not enough memory for a signal of this size") from None
 
 
 def digest(codes: Sequence[np.ndarray]) -> bytes:

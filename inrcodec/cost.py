@@ -6,7 +6,7 @@ from math import prod
 
 from .stream import Header
 
-__all__ = ["macs_per_sample", "n_knots", "n_parameters"]
+__all__ = ["largest_cell", "macs_per_sample", "n_knots", "n_parameters"]
 
 
 def n_knots(extent: int, pitch: int) -> int:
@@ -15,21 +15,44 @@ def n_knots(extent: int, pitch: int) -> int:
 
 
 def n_parameters(header: Header) -> int:
-    """Weights the file describes: for cosines one per value plus the spline knots."""
+    """Weights the file describes: for cosines one per value plus the spline knots; for MLPs all their weights and
+    biases. A Python int from Python ints: it bounds what a hostile header can ask for."""
     s, f = header.signal, header.field
     if f.body == "cosine":
         knots = prod(n_knots(n, p) for n, p in zip(s.shape, f.pitch, strict=True)) if f.pitch else 0
         return s.n_values + s.channels * knots
-    return 0
+    if f.arch == "ensemble":
+        return _mlp_parameters(header, s.channels) * prod(header.cells)
+    return _mlp_parameters(header, f.width) + (f.width + 1) * s.channels * prod(header.cells)
 
 
 def macs_per_sample(header: Header) -> float:
     """Multiply-accumulates per position (all channels) at scale 1, on a lattice.
 
-    Cosines: separable, 2M per axis (two cells overlap), 4 per axis for the splines, the colour rotation.
+    Cosines: separable, 2M per axis (two cells overlap), 4 per axis for the splines, the colour rotation. MLPs: one
+    network per position; a shared body runs once for all cells of one shape, the heads at every position.
     """
     s, f = header.signal, header.field
     if f.body == "cosine":
-        per_value = sum(2 * m for m in header.grid.largest) + 4 * len(f.pitch)
+        per_value = sum(2 * m for m in largest_cell(header)) + 4 * len(f.pitch)
         return float(s.channels * (per_value + s.channels))
-    return 0.0
+    frozen = len(s.shape) * f.features
+    if f.arch == "ensemble":
+        return float(frozen + _mlp_macs(header, s.channels))
+    shapes = prod(1 + (n % m > 0) for n, m in zip(s.shape, header.cells, strict=True))
+    return (frozen + _mlp_macs(header, f.width)) * shapes / prod(header.cells) + (f.width + s.channels) * s.channels
+
+
+def largest_cell(header: Header) -> tuple[int, ...]:
+    """header.grid.largest, at no cost however many cells a hostile header claims."""
+    return tuple(-(-n // m) for n, m in zip(header.signal.shape, header.cells, strict=True))
+
+
+def _mlp_macs(header: Header, n_out: int) -> int:
+    f = header.field
+    n_in = 2 * f.features if f.body == "fourier" else len(header.signal.shape)
+    return n_in * f.width + f.depth * f.width**2 + f.width * n_out
+
+
+def _mlp_parameters(header: Header, n_out: int) -> int:
+    return _mlp_macs(header, n_out) + (header.field.depth + 1) * header.field.width + n_out

@@ -95,9 +95,10 @@ def expand(samples: np.ndarray, meta: SignalMeta) -> np.ndarray:
     """
     import numpy as np
 
-    x = np.nan_to_num(np.asarray(samples, np.float64), nan=0.0, posinf=3e38, neginf=-3e38)
+    x = np.clip(np.nan_to_num(np.asarray(samples, np.float64), nan=0.0), -3e38, 3e38)
     if meta.kind == "array":
-        x = meta.offset + meta.scale * x
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = np.nan_to_num(meta.offset + meta.scale * x, nan=0.0)
         code = meta.sample_type
         if code == "b1":
             return x >= 0.5

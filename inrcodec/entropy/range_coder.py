@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..errors import FormatError
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes, valid_codes
 from .context import TILE_MODELS
@@ -66,7 +67,7 @@ class _Tiles:
         model, tables = self._model(part)
         stops = model.stops(part.low, part.high)
         for stop in stops:
-            out.put_uniform(np.array([stop - part.low], np.int32), part.high - part.low + 1)
+            _put_stop(out, int(stop) - part.low, part.high - part.low)
 
         def code(contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
             tables.write(out, contexts, values)
@@ -78,7 +79,7 @@ class _Tiles:
     def read(self, source: Reader, part: Part) -> None:
         model, tables = self._model(part)
         n = len(model.stops(part.low, part.high))
-        stops = np.array([part.low + int(source.get_uniform(1, part.high - part.low + 1)[0]) for _ in range(n)])
+        stops = np.array([part.low + _get_stop(source, part.high - part.low) for _ in range(n)])
         model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
         self._close(part)
 
@@ -96,3 +97,23 @@ class _Tiles:
     def _close(self, part: Part) -> None:
         if part.high >= self._layouts[part.tensor].n_diagonals:
             del self._open[part.tensor, part.tile]  # frees the tile's state: large pictures have many
+
+
+def _put_stop(out: Writer, stop: int, limit: int) -> None:
+    """0 <= stop <= limit; long sounds in one cell have more frequencies than a table has entries."""
+    if limit < 2**16:
+        out.put_uniform(np.array([stop], np.int32), limit + 1)
+    else:
+        out.put_uniform(np.array([stop >> 16], np.int32), (limit >> 16) + 1)
+        out.put_uniform(np.array([stop & 0xFFFF], np.int32), 2**16)
+
+
+def _get_stop(source: Reader, limit: int) -> int:
+    """Inverse of _put_stop. Raises FormatError."""
+    if limit < 2**16:
+        return int(source.get_uniform(1, limit + 1)[0])
+    high = int(source.get_uniform(1, (limit >> 16) + 1)[0])
+    stop = (high << 16) | int(source.get_uniform(1, 2**16)[0])
+    if stop > limit:
+        raise FormatError(f"range-coded payload: codes end at {stop}, wanted at most {limit}")
+    return stop

@@ -16,6 +16,7 @@ __all__ = ["ZstdCoder"]
 
 LEVEL = 19
 QUICK_LEVEL = 3
+MAX_RATIO = 2**15  # a block of 4 bytes at least gives 2^17 bytes at most
 
 
 class ZstdCoder(EntropyCoder):
@@ -110,10 +111,12 @@ def _decompress(payload: bytes, *, limit: int) -> bytes:
             raise FormatError(f"zstd payload of {frame.content_size} bytes, wanted at most {limit}")
         if frame.dict_id:
             raise FormatError("zstd payload wants a dictionary")
-        decompressor = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-        raw = decompressor.decompress(payload)
-        if len(raw) != frame.content_size or not decompressor.eof or decompressor.unused_data:
-            raise FormatError("zstd payload: damaged frame or trailing bytes")
+        if frame.content_size > MAX_RATIO * len(payload):
+            raise FormatError(f"zstd payload of {len(payload)} bytes cannot hold {frame.content_size}")
+        # into a buffer of that size: a streaming decompressor would go on past it until the frame ends
+        raw = zstandard.ZstdDecompressor().decompress(payload, allow_extra_data=False)
+        if len(raw) != frame.content_size:
+            raise FormatError("zstd payload: damaged frame")
     except zstandard.ZstdError as error:
         raise FormatError(f"zstd payload: {error}") from None
-    return bytes(raw)
+    return raw

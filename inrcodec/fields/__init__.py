@@ -12,9 +12,9 @@ __all__ = ["FIELDS", "Field", "field_class"]
 # (arch, body) -> module and class; imported when needed, for the MLP bodies bring torch
 FIELDS = {
     ("multihead", "cosine"): ("cosine", "CosineField"),
-    ("multihead", "siren"): ("multihead", "MultiheadField"),
-    ("multihead", "relu"): ("multihead", "MultiheadField"),
-    ("multihead", "fourier"): ("multihead", "MultiheadField"),
+    ("multihead", "siren"): ("multihead", "MultiheadMlpField"),
+    ("multihead", "relu"): ("multihead", "MultiheadMlpField"),
+    ("multihead", "fourier"): ("multihead", "MultiheadMlpField"),
     ("ensemble", "siren"): ("ensemble", "EnsembleField"),
     ("ensemble", "relu"): ("ensemble", "EnsembleField"),
     ("ensemble", "fourier"): ("ensemble", "EnsembleField"),

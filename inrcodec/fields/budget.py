@@ -26,10 +26,9 @@ def bits_wanted(signal: SignalMeta, settings: EncodeSettings) -> float:
         return TARGET_SHARE * settings.bits_per_sample * signal.n_samples
     if settings.kbit_per_s is not None and signal.duration_s:
         return TARGET_SHARE * 1000 * settings.kbit_per_s * signal.duration_s
-    if settings.psnr_db is not None:  # 6 dB cost each parameter a bit, and about as much again in parameters
+    octaves = (settings.quality - 75) / QUALITY_OCTAVE
+    if settings.psnr_db is not None:  # 6 dB cost each parameter a bit, and more parameters besides
         octaves = (settings.psnr_db - 33) / 5
-    else:
-        octaves = (settings.quality - 75) / QUALITY_OCTAVE
     channels = signal.channels if signal.kind == "sound" else (1 + signal.channels) / 4
     raw = RAW_SHARE * signal.bits_per_sample * signal.channels
     return min(BITS_AT_75 * 2.0 ** max(-6.0, min(octaves, 12.0)) * channels, raw) * signal.n_samples

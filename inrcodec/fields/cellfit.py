@@ -7,7 +7,8 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..fitting import AdamSettings, descend, resolve_device
 from .base import OnStep
-from .layers import HIDDEN_OMEGA, MlpShape, flatten, forward, initial
+from .layers import MlpShape, flatten, forward, initial
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,7 @@ __all__ = ["Cells", "measure_spreads", "solve_last", "train"]
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
 CHUNK_VALUES = 2**22  # float32 values of one layer per backward pass (16 MB)
 CHUNK_VALUES_GPU = 2**26
+SERIAL_VALUES = 2**18  # of one layer, below which threads wait for each other longer than they work
 PROBE_CELLS = 64  # cells on which sensitivities are measured
 
 
@@ -87,6 +89,7 @@ def train(
         own = [p.detach()[rows].clone().to(target).requires_grad_() for p in full]
         chunks.append((own, *_tensors(cells[rows], target, middle, half)))
     n_values = cells.n_values
+    full_size = groups * n * max(shape.width, channels)
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
@@ -110,15 +113,29 @@ def train(
 
     moved = [p for own, *_ in chunks for p in (own[:-2] if closed else own)]
     scale = (half / peak) ** 2
-    descend(
+    with _threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
+        descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
         psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))),
-    )  # fmt: skip
+        )  # fmt: skip
     weights = np.concatenate([flatten(own) for own, *_ in chunks])
     inner = weights.shape[1] - (shape.width + 1) * channels
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
     return solve_last(shape, weights, cells) if closed else weights
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    """Let torch use n threads for a while; None leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def default_adam(shape: MlpShape, *, closed: bool) -> AdamSettings:
@@ -221,7 +238,7 @@ def _tensors(
 
 
 def _solve(h: torch.Tensor, y: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ridge regression of targets y [G, C, N] on features h [G, n, N] and a constant: weight [G, n, C], offset [G, C]."""
+    """Ridge regression of y [G, C, N] on features h [G, n, N] and a constant: weight [G, n, C], offset [G, C]."""
     import torch
 
     n, count = h.shape[1], float(h.shape[2])

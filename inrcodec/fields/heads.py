@@ -18,6 +18,7 @@ def channel_rotation(signal: SignalMeta) -> np.ndarray:
     c = signal.channels
     rotation = np.eye(c)
     turned = {"rgb": 3, "rgb+alpha": 3}.get(signal.colour, 2 if signal.kind == "sound" and c == 2 else 1)
+    turned = min(turned, c)
     k, i = np.mgrid[:turned, :turned]  # the DCT of length 3 or 2
     basis = np.sqrt(2 / turned) * np.cos(np.pi * (i + 0.5) * k / turned)
     basis[0] = turned**-0.5
@@ -34,7 +35,7 @@ def distinct_shapes(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 def orthonormalise(hidden: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """hidden units [n, N], targets [K, N] -> linear layer (weight [n, n], bias [n]) whose outputs on these positions
     have mean 0, mean square 1, no correlation, and fall in the energy of the targets that they explain."""
-    n, count = hidden.shape
+    count = hidden.shape[1]
     mean = hidden.mean(axis=1)
     centred = hidden - mean[:, None]
     energy, vectors = np.linalg.eigh(centred @ centred.T / count)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,7 @@ class MlpShape:
         """(in, out) of each layer."""
         first = 2 * self.features if self.body == "fourier" else self.fin
         units = [first, *[self.width] * (self.depth + 1), self.fout]
-        return tuple(zip(units, units[1:], strict=False))
+        return tuple(pairwise(units))
 
     @property
     def n_parameters(self) -> int:

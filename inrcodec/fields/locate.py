@@ -60,7 +60,7 @@ def gather(samples: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.
     flat = samples.reshape(-1, channels)
     (block,) = _blocks(runs, grid.cells, grid.n_cells, grid.shape)
     sizes = [np.asarray(s) for s in grid.sizes]
-    mask = np.ones((), bool)
+    mask: np.ndarray = np.asarray(True)
     for axis, n in enumerate(grid.largest):
         inside = np.arange(n) < sizes[axis][:, None]  # [cells, M]
         mask = mask[..., None, None] & inside

@@ -21,7 +21,7 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from .base import Field, OnStep
-from .budget import bits_wanted, check_codes, iterations_for, uniform_cells
+from .budget import bits_wanted, check_codes, uniform_cells
 from .ensemble import default_omega, round_codes, whole_step
 from .heads import channel_rotation, distinct_shapes, orthonormalise, residual, solve_heads
 from .layers import MlpShape, evaluate
@@ -29,17 +29,19 @@ from .locate import RUN_LIMIT, axis_runs, gather, lattice_blocks, point_blocks, 
 
 __all__ = ["MultiheadMlpField"]
 
-ITERATIONS = 1000  # for a picture of 2^19 pixels
-CELL_SAMPLES = {1: 512, 2: 256, 3: 512}
-DEPTH = 2
-BODY_SHARE = 0.1  # of the bits, for the shared body
+ITERATIONS = 3000  # cheap, a millisecond each for cells of 256: the cost does not grow with the signal
+CELL_SAMPLES = {1: 128, 2: 256, 3: 512}
+DEPTH = 1
+BODY_SHARE = {1: 0.3, 2: 0.1, 3: 0.1}  # of the bits, for the shared body, by axes
 BODY_BITS = 9  # per weight of the body, about
 HEAD_BITS = 1.2  # per weight of a head, about: most are zero
-STEP_AT_75 = 0.01  # in sample units; a head's weight is the RMS of what its feature adds
+STEP_AT_75 = 0.008  # in sample units; a head's weight is the RMS of what its feature adds
+SOUND_STEP_AT_75 = 0.002  # quiet passages count
 QUALITY_OCTAVE = 25.0  # points of quality that halve the step
 BLOCK_VALUES = 2**20  # float64 values evaluated at once (8 MB)
 LAST_STEP = 0.1  # of the body's last layer: leaves features orthonormal to about 2 %
 FOURIER_FEATURES = 16
+SIREN_OMEGA = {1: 40, 2: 20, 3: 20}  # by axes: features as fine as a cell holds, where an ensemble wants smooth ones
 PROBE_CELLS = 128  # on which the body's sensitivities are measured
 MAX_COMPONENTS = 256  # of the cells' samples, on which the body is trained
 
@@ -47,7 +49,8 @@ MAX_COMPONENTS = 256  # of the cells' samples, on which the body is trained
 @dataclass(frozen=True)
 class FittedMultihead:
     """body: weights float64 [1, P]. values float32 [G, C, N] (rotated channels), coords float32 [G, D, N], mask
-    bool [G, N]: the samples by cell. spreads, limits: per group of the body, step per step of the heads, and its cap."""
+    bool [G, N]: the samples by cell. spreads, limits: per group of the body,
+    step per step of the heads, and its cap."""
 
     body: np.ndarray
     values: np.ndarray
@@ -78,18 +81,15 @@ class MultiheadMlpField(Field):
 
         def spec(width: int) -> FieldSpec:
             features = min(FOURIER_FEATURES, width) if body == "fourier" else 0
-            omega = default_omega(body, grid.largest)
+            omega = SIREN_OMEGA[len(signal.shape)] if body == "siren" else default_omega(body, grid.largest)
             return FieldSpec("multihead", body, width, depth, omega, features, settings.seed)
 
-        width = settings.width
+        width, share = settings.width, BODY_SHARE[len(signal.shape)]
         if width is None:
             of_heads = bits / grid.n_cells / signal.channels / HEAD_BITS
             most = min(max(1, math.prod(grid.largest) - 1), max(1, int(of_heads)), 256)
             width = 1
-            while (
-                width < most
-                and _shape(spec(width + 1), len(signal.shape)).n_parameters * BODY_BITS <= BODY_SHARE * bits
-            ):
+            while width < most and _shape(spec(width + 1), len(signal.shape)).n_parameters * BODY_BITS <= share * bits:
                 width += 1
         check_codes((width + 1) * signal.channels * grid.n_cells)
         return spec(width)
@@ -129,9 +129,9 @@ class MultiheadMlpField(Field):
             MlpShape(u.shape[1], self.spec.width, self.spec.depth, y.shape[1], self.spec.body,
                      float(self.spec.omega), self.spec.features, self.spec.seed),
             Cells(y, u, None), seed=settings.seed, device=settings.device, on_step=on_step, closed=True,
-            iterations=settings.iterations or iterations_for(self.signal, ITERATIONS),
+            iterations=settings.iterations or ITERATIONS,
             peak=2.0 if self.signal.kind == "sound" else 1.0,
-            time_limit_s=None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started),
+            time_limit_s=settings.time_limit_s and settings.time_limit_s - (time.monotonic() - started),
         )  # fmt: skip
         n = self.spec.width
         body = np.zeros((1, self.shape.n_parameters))
@@ -149,11 +149,15 @@ class MultiheadMlpField(Field):
         heads = solve_heads(self.shape, fitted.body, fitted.values, fitted.coords, fitted.mask)
         if settings.bits is not None:
             return max(float(np.quantile(np.abs(heads), 0.999)), 1e-9) * 2.0 ** (1 - settings.bits)
-        step = STEP_AT_75 * 2.0 ** ((75 - settings.quality) / QUALITY_OCTAVE)
+        step = (SOUND_STEP_AT_75 if self.signal.kind == "sound" else STEP_AT_75) * 2.0 ** (
+            (75 - settings.quality) / QUALITY_OCTAVE
+        )
         if settings.psnr_db is not None:
             return math.sqrt(12) * 10 ** (-settings.psnr_db / 20)
         if settings.target_bytes or settings.bits_per_sample or settings.kbit_per_s:
             step = 1e-6
+        elif settings.width is not None:  # the size is the caller's own choice
+            return step
         some = heads[np.linspace(0, len(heads) - 1, min(len(heads), 2048)).astype(int)]
         bands = np.asarray(self.layouts[1].bands)
         wanted = bits_wanted(self.signal, settings) - BODY_BITS * self.shape.n_parameters
@@ -196,7 +200,7 @@ class MultiheadMlpField(Field):
         if 2 * math.prod(kinds) > math.prod(len(r.cells) for r in runs):
             blocks = lattice_blocks(self.grid, axes, BLOCK_VALUES // self.spec.width)
             for block in blocks:
-                self._add(result, body, heads, block.cells, block.index, block.coords)
+                self._add(result, body, heads, block.cells, block.index, coords=block.coords)
             return self._unrotate(result).reshape(*lengths, -1)
         per_run = math.prod(r.index.shape[1] for r in runs)
         size = max(1, BLOCK_VALUES // (per_run * self.signal.channels))
@@ -208,19 +212,19 @@ class MultiheadMlpField(Field):
                 block = product_block(runs, [w[start : start + size] for w in which], self.grid.cells, lengths)
                 if features is None:
                     features = self._features(body, block.coords[:1])
-                self._add(result, body, heads, block.cells, block.index, None, features)
+                self._add(result, body, heads, block.cells, block.index, features=features)
         return self._unrotate(result).reshape(*lengths, -1)
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         body, heads = self._flat(weights)
         result = np.empty((len(coords), self.signal.channels))
         for block in point_blocks(self.grid, coords, BLOCK_VALUES // self.spec.width):
-            self._add(result, body, heads, block.cells, block.index, block.coords)
+            self._add(result, body, heads, block.cells, block.index, coords=block.coords)
         return self._unrotate(result)
 
     def _add(
         self, result: np.ndarray, body: np.ndarray, heads: np.ndarray, cells: np.ndarray, index: np.ndarray,
-        coords: np.ndarray | None, features: np.ndarray | None = None,
+        *, coords: np.ndarray | None = None, features: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """Write the values of one block, whose features are given or evaluated at coords [B, D, N]."""
         own = heads[cells]

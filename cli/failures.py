@@ -1,0 +1,155 @@
+"""Turns errors into one line on stderr and an exit code, for one file or for many, here or in other processes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import click
+from inrcodec.cli.options import say
+
+from inrcodec.errors import InrError
+
+__all__ = ["run_command", "run_jobs"]
+
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_LIMIT = 3
+EXIT_IO = 5
+EXIT_BUG = 70  # as sysexits.h has it
+EXIT_INTERRUPTED = 130
+DEBUG = "INRCODEC_DEBUG"  # set, it shows the traceback of what we did not foresee
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Item = TypeVar("Item")
+
+
+def run_command(group: click.Group, args: Sequence[str]) -> int:
+    """Run one command line; returns the exit code."""
+    try:
+        with group.make_context("inrcodec", list(args)) as context:
+            group.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        return _usage(error)
+    except KeyboardInterrupt:
+        say("inrcodec: interrupted")
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        _drop_output(error)
+        return _report(error)
+
+
+def run_jobs(work: Callable[[Item], None], items: Sequence[Item], jobs: int) -> None:
+    """work on every item, at most `jobs` at a time in processes of their own (work and items are then pickled). A
+    failure is said at once and does not stop the rest; at the end, exits with the one item's own code, or with 1."""
+    if min(jobs, len(items)) > 1:
+        codes = _in_processes(work, items, min(jobs, len(items)))
+    else:
+        codes = [_attempt(work, item) for item in items]
+    failed = [code for code in codes if code]
+    if failed:
+        raise click.exceptions.Exit(failed[0] if len(items) == 1 else EXIT_SOME_FAILED)
+
+
+def _attempt(work: Callable[[Item], None], item: Item) -> int:
+    try:
+        work(item)
+        return 0
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        _drop_output(error)
+        return _report(error)
+
+
+def _in_processes(work: Callable[[Item], None], items: Sequence[Item], jobs: int) -> list[int]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    share = str(max(1, (os.cpu_count() or 1) // jobs))
+    for name in THREADS:  # read by the children as they start
+        os.environ.setdefault(name, share)
+    # children inherit that Ctrl-C is ignored, and are ended by us: they would each print a traceback
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+        futures = [pool.submit(functools.partial(_attempt, work), item) for item in items]
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    try:
+        codes = [future.result() for future in futures]
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise MemoryError("a process was killed, probably for want of memory; --jobs 1 needs less") from None
+        raise
+    pool.shutdown()
+    return codes
+
+
+def _report(error: Exception) -> int:
+    """Says what went wrong; returns the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_IO  # the reader of our output went away: nothing to say, as with other filters
+    message, code = _explain(error)
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    say(f"inrcodec: {message}")
+    return code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """(one line, exit code)"""
+    text = _one_line(error)
+    if isinstance(error, InrError):
+        return text, error.exit_code
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        if isinstance(error, FileExistsError):
+            return f"{where}exists; -f overwrites it, -o names another", EXIT_USAGE
+        reason = error.strerror or text
+        return f"{where}{reason[:1].lower()}{reason[1:]}", EXIT_IO
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return text if text.startswith("a process") else "out of memory", EXIT_LIMIT
+    if isinstance(error, ModuleNotFoundError):
+        return f"{text}; pip install {error.name} brings it", EXIT_IO
+    if isinstance(error, ValueError):
+        return text, EXIT_USAGE
+    return f"our own error, please report it: {type(error).__name__}: {text:.200} ({DEBUG}=1 shows where)", EXIT_BUG
+
+
+def _usage(error: click.UsageError) -> int:
+    path = error.ctx.command_path if error.ctx else "inrcodec"
+    if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later; its message is the help
+        say(error.format_message())
+    else:
+        say(f"{path}: {_one_line(error.format_message()).rstrip('.')}; {path} -h helps")
+    return EXIT_USAGE
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _drop_output(error: Exception) -> None:
+    """What could not be written to standard output must not be tried again, with a traceback, as Python ends."""
+    if not isinstance(error, OSError):
+        return
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
