@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from inrcodec.formats.container import MAGIC, InrFile, pack
 
 import inrcodec
 from inrcodec import api, codec
-from inrcodec.errors import FormatError, LimitError, UnsupportedError
 from inrcodec.entropy import TABLE_SETS, make_coder
-from inrcodec.formats.container import MAGIC, InrFile, pack
+from inrcodec.errors import FormatError, LimitError, UnsupportedError
 from inrcodec.stream import Stream, plan
 
 ALLOWED = (FormatError, UnsupportedError, LimitError)

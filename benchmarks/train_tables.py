@@ -41,11 +41,13 @@ class Observer:
         return np.ones((N_CONTEXTS[kind], N_SYMBOLS), np.int64)
 
 
-def count(observer: Observer, samples: np.ndarray, field: CosineField, steps: np.ndarray) -> None:
+def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.ndarray) -> None:
     for tune in ("psnr", "perceptual"):
         settings = EncodeSettings(tune=tune)
+        grid = Grid.fitting(meta.shape)
+        field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
         fitted = field.fit(samples, settings, lambda _: None)
-        for step in steps:
+        for step in steps * fitted.tuning.first_step:
             codes = field.quantize(fitted, field.quantiser(fitted, settings, float(step)))
             RangeCoder(observer.starting_counts).encode(codes, field.layouts, plan(field.layouts, ()))
 
@@ -69,18 +71,14 @@ def main() -> None:
             picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
         samples = np.asarray(picture, np.float32) / 255
         meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
-        grid = Grid.fitting(meta.shape)
-        field = CosineField(CosineField.plan_spec(meta, grid, EncodeSettings()), meta, grid)
-        count(observer, samples, field, PICTURE_STEPS)
+        count(observer, samples, meta, PICTURE_STEPS)
         print(path.name, *picture.size, flush=True)
     for path in sorted(p for p in sounds.iterdir() if p.suffix in (".flac", ".wav")):
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         if len(samples) < 4096:
             continue
         meta = SignalMeta("sound", samples.shape[:1], samples.shape[1], "i2", "plain", rate)
-        grid = Grid.fitting(meta.shape)
-        field = CosineField(CosineField.plan_spec(meta, grid, EncodeSettings()), meta, grid)
-        count(observer, samples, field, SOUND_STEPS * float(np.sqrt(np.mean(samples**2))))
+        count(observer, samples, meta, SOUND_STEPS * float(np.sqrt(np.mean(samples**2))))
         print(path.name, *samples.shape, flush=True)
     rng = np.random.default_rng(0)
     for sigma in np.geomspace(2, 60, 12):

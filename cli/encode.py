@@ -17,6 +17,7 @@ from inrcodec.cli.options import (
     find_inputs,
     human_bytes,
     input_args,
+    naming_input,
     naming_output,
     output_options,
     refuse_collisions,
@@ -156,7 +157,8 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
 
     signal = read_signal(source, max_samples=plan.max_values)
     n_source = Path(source).stat().st_size if source != "-" else 0
-    with stage_reporter(source, how.progress if how.jobs == 1 else False, how.quiet) as on_step:
+    progress = how.progress if how.jobs == 1 else False  # bars of several processes would overwrite each other
+    with naming_input(source), stage_reporter(source, progress, how.quiet) as on_step:
         made = api.encode_signal(api.keep_metadata(signal, plan.metadata), plan.settings, on_step)
     with naming_output(target):
         write_atomically(target, made.data, overwrite=how.force)

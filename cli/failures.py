@@ -83,10 +83,10 @@ def _in_processes(work: Callable[[Item], None], items: Sequence[Item], jobs: int
     # children inherit that Ctrl-C is ignored, and are ended by us: they would each print a traceback
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent)
         futures = [pool.submit(functools.partial(_attempt, work), item) for item in items]
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler if handler is None else handler)
     try:
         codes = [future.result() for future in futures]
     except BaseException as error:
@@ -98,6 +98,21 @@ def _in_processes(work: Callable[[Item], None], items: Sequence[Item], jobs: int
         raise
     pool.shutdown()
     return codes
+
+
+def _end_with_parent() -> None:
+    """In a child: even a parent that was killed leaves no process behind."""
+    import multiprocessing
+    import threading
+    from multiprocessing.connection import wait
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        wait([parent.sentinel])
+        os._exit(EXIT_IO)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _report(error: Exception) -> int:

@@ -245,12 +245,15 @@ def _read_all(source: str) -> bytes:
 
 @contextlib.contextmanager
 def naming_input(source: str) -> Iterator[None]:
-    """Puts the source in front of what our errors say."""
+    """Puts the source in front of what our errors, and calls that do not fit it, say."""
     try:
         yield
-    except InrError as error:
-        text = str(error)
-        raise error if text.startswith(f"{shown(source)}: ") else type(error)(f"{shown(source)}: {text}") from None
+    except (InrError, ValueError) as error:
+        text, name = str(error), shown(source)
+        if text.startswith(f"{name}: "):
+            raise
+        kind = type(error) if isinstance(error, InrError) else ValueError
+        raise kind(f"{name}: {text}") from None
 
 
 @contextlib.contextmanager

@@ -14,9 +14,10 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from inrcodec.formats.header import MAX_HEADER_BYTES, pack_header, unpack_header
+
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.stream import Header, Stream
-from inrcodec.formats.header import MAX_HEADER_BYTES, pack_header, unpack_header
 
 __all__ = ["MAGIC", "METADATA_TYPES", "InrFile", "Section", "pack"]
 
@@ -74,6 +75,8 @@ class InrFile:
         self.truncated = False
         self._check_magic()
         at, head = self._frame(len(MAGIC))
+        if not head.kind:
+            raise FormatError(f"truncated in the header: {self.n_bytes} bytes")
         if head.kind != "HEAD":
             raise FormatError(f"chunk at byte {len(MAGIC)}: {head.kind!r}, wanted HEAD")
         if head.n_bytes > MAX_HEADER_BYTES:
@@ -108,7 +111,8 @@ class InrFile:
 
     def stream(self, wanted: set[int] | None = None) -> Stream:
         """wanted: the DATA chunks to read; None for all."""
-        payloads = tuple(self.payload(i) if wanted is None or i in wanted else None for i in range(self.header.n_chunks))
+        chunks = range(self.header.n_chunks)
+        payloads = tuple(self.payload(i) if wanted is None or i in wanted else None for i in chunks)
         return Stream(self.header, payloads, self.digest(), self.metadata())
 
     def check(self) -> None:
@@ -144,6 +148,7 @@ class InrFile:
 
     def _walk(self, at: int, partial: bool) -> list[Section]:
         sections: list[Section] = []
+        seen: set[bytes] = set()
         rank = unknown = n_data = 0
         while True:
             end, section = self._frame(at)
@@ -160,15 +165,18 @@ class InrFile:
                 unknown += 1
                 if unknown > MAX_UNKNOWN:
                     raise FormatError(f"more than {MAX_UNKNOWN} unknown chunks, at byte {at}")
-            elif kind == b"HEAD" or _ORDER[kind] < rank or (kind != b"DATA" and any(s.kind == section.kind for s in sections)):
+            elif kind == b"HEAD" or _ORDER[kind] < rank or (kind != b"DATA" and kind in seen):
                 raise FormatError(f"chunk {section.kind} at byte {at} is out of order or repeated")
             else:
                 rank = _ORDER[kind]
+                seen.add(kind)
                 n_data += kind == b"DATA"
                 if n_data > self.header.n_chunks:
                     raise FormatError(f"DATA chunk {n_data} at byte {at}, wanted {self.header.n_chunks}")
                 if rank == 3 and section.n_bytes > MAX_METADATA_BYTES:
-                    raise FormatError(f"{section.kind} at byte {at}: {section.n_bytes:,} bytes, limit {MAX_METADATA_BYTES:,}")
+                    raise FormatError(
+                        f"{section.kind} at byte {at}: {section.n_bytes:,} bytes, limit {MAX_METADATA_BYTES:,}"
+                    )
             sections.append(section)
             if kind == b"DONE":
                 if end != self.n_bytes:

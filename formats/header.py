@@ -24,7 +24,8 @@ MAX_AXES, MAX_CHANNELS, MAX_GROUPS, MAX_LEVELS = 3, 1024, 64, 16
 MAX_KNOTS = 2**16  # per axis of the smooth level
 
 KINDS = {"image": 1, "sound": 2, "array": 3}
-TYPES = {"u1": 1, "u2": 2, "u4": 3, "u8": 4, "i1": 5, "i2": 6, "i3": 7, "i4": 8, "i8": 9, "f2": 10, "f4": 11, "f8": 12, "b1": 13}  # fmt: skip
+TYPES = {"u1": 1, "u2": 2, "u4": 3, "u8": 4, "i1": 5, "i2": 6, "i3": 7, "i4": 8, "i8": 9, "f2": 10,
+         "f4": 11, "f8": 12, "b1": 13}  # fmt: skip
 COLOURS = {"plain": 0, "gray": 1, "gray+alpha": 2, "rgb": 3, "rgb+alpha": 4}
 ARCHS = {"multihead": 1, "ensemble": 2}
 BODIES = {"cosine": 1, "siren": 2, "relu": 3, "fourier": 4}
@@ -42,7 +43,7 @@ def pack_header(header: Header) -> bytes:
         + ([_float_bits(s.offset), _float_bits(s.scale), int(s.channel_axis)] if s.kind == "array" else []),
         list(header.cells),
         [ARCHS[f.arch], BODIES[f.body]]
-        + (list(f.pitch) if f.body == "cosine" else [f.width, f.depth, f.omega, f.features, f.seed]),
+        + ([list(f.pitch), list(f.rotation), int(f.masking)] if f.body == "cosine" else [f.width, f.depth, f.omega, f.features, f.seed]),
         [list(q.steps), q.slope, *q.shrink],
         [CODERS[header.coder], header.table_set],
         list(header.levels),
@@ -102,7 +103,7 @@ def _header(values: Any) -> Header:
         quantiser=Quantiser(
             tuple(_integer(s, 1, 2**32 - 1, "step") for s in steps),
             _integer(slope, 0, 1023, "slope"),
-            (_integer(one, 0, 63, "shrink"), _integer(more, 0, 63, "shrink")),
+            (_integer(one, -31, 31, "shrink"), _integer(more, -31, 31, "shrink")),
         ),
         coder=name,
         table_set=table_set,
@@ -116,7 +117,9 @@ def _signal(values: Any) -> SignalMeta:
     kind_id, shape, channels, type_id, colour_id, rate, *more = values
     kind = _named(kind_id, KINDS, "signal kind")
     sample_type, colour = _named(type_id, TYPES, "sample type"), _named(colour_id, COLOURS, "colour")
-    if type(shape) is not list or not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
+    if type(shape) is not list:
+        raise FormatError("header: malformed")
+    if not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
         raise FormatError(f"header: {len(shape)} axes for kind {kind}")
     if sample_type not in SAMPLE_TYPES[kind]:
         raise FormatError(f"header: sample type {sample_type} for kind {kind}")
@@ -141,12 +144,17 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
     arch_id, body_id, *more = values
     arch, body = _named(arch_id, ARCHS, "arch"), _named(body_id, BODIES, "body")
     if body == "cosine":
-        if arch != "multihead" or (more and len(more) != len(meta.shape)):
+        pitch, quaternion, masking = more
+        if arch != "multihead" or len(pitch) not in (0, len(meta.shape)):
             raise FormatError("header: malformed field")
-        pitch = tuple(_integer(p, 0, 2**31, "pitch") for p in more)
+        pitch = tuple(_integer(p, 0, 2**31, "pitch") for p in pitch)
         for extent, p in zip(meta.shape, pitch, strict=bool(pitch)):
             _integer(n_knots(extent, p), 1, MAX_KNOTS, "number of knots")
-        return FieldSpec(arch, body, pitch=pitch)
+        if len(quaternion) not in (0, 4) or (quaternion and not (any(quaternion) and meta.colour.startswith("rgb"))):
+            raise FormatError("header: malformed colour rotation")
+        quaternion = tuple(_integer(q, -127, 127, "quaternion") for q in quaternion)
+        masking = bool(_integer(masking, 0, int(bool(pitch)), "masking"))
+        return FieldSpec(arch, body, pitch=pitch, rotation=quaternion, masking=masking)
     width, depth, omega, features, seed = more
     _integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
     return FieldSpec(

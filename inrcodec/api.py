@@ -107,6 +107,9 @@ class Reader:
         if self._owned is not None:
             self._owned.close()
 
+    def __del__(self) -> None:
+        self.close()  # f = inrcodec.open(path) on its own is no mistake worth a ResourceWarning
+
     @property
     def header(self) -> Header:
         return self._file.header

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from . import __version__
-from .cost import largest_cell, n_parameters
+from .cost import largest_cell, n_network_parameters, n_parameters
 from .entropy import TABLE_SETS, make_coder
 from .errors import FormatError, LimitError, TargetError
 from .fields import Field, field_class
@@ -53,7 +53,7 @@ def encode(
     """
     meta = signal.meta
     _check_settings(meta, settings)
-    spec, grid = _choose(meta, settings)
+    spec, grid = _choose(signal, settings)
     field = field_class(spec)(spec, meta, grid)
     fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
     return _Search(signal, settings, field, fitted, n_bytes, on_step).run()
@@ -80,6 +80,8 @@ class Decoder:
                 raise LimitError(f"cells of {n_diagonals:,} frequency diagonals, limit {limit:,}")
             if header.levels and header.levels[-1] >= n_diagonals:
                 raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
+        if (n := n_network_parameters(header)) > (limit := max_samples // 8 + MIN_CODES):
+            raise LimitError(f"network of {n:,} weights, limit {limit:,}")
         if n_codes > (limit := 2 * max_samples + MIN_CODES):
             raise LimitError(f"{n_codes:,} weights, limit {limit:,}")
         self.header = header
@@ -281,12 +283,13 @@ def _check_settings(meta: SignalMeta, settings: EncodeSettings) -> None:
         raise ValueError("--bitrate belongs to sounds; pictures have --bpp")
 
 
-def _choose(meta: SignalMeta, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
+def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     """The field's spec, and the grid asked for or the one this family likes."""
+    meta = signal.meta
     family = field_class(FieldSpec(settings.arch, settings.body_or_default))
     cells = parse_cells(settings.grid, meta.shape)
     grid = Grid.uniform(meta.shape, cells if cells is not None else family.default_cells(meta, settings))
-    return family.plan_spec(meta, grid, settings), grid
+    return family.plan_spec(meta, grid, settings, signal.samples), grid
 
 
 def _field(header: Header) -> Field:

@@ -6,7 +6,7 @@ from math import prod
 
 from .stream import Header
 
-__all__ = ["largest_cell", "macs_per_sample", "n_knots", "n_parameters"]
+__all__ = ["largest_cell", "macs_per_sample", "n_knots", "n_network_parameters", "n_parameters"]
 
 
 def n_knots(extent: int, pitch: int) -> int:
@@ -20,10 +20,19 @@ def n_parameters(header: Header) -> int:
     s, f = header.signal, header.field
     if f.body == "cosine":
         knots = prod(n_knots(n, p) for n, p in zip(s.shape, f.pitch, strict=True)) if f.pitch else 0
-        return s.n_values + s.channels * knots
+        return s.n_values + (s.channels + f.masking) * knots
     if f.arch == "ensemble":
-        return _mlp_parameters(header, s.channels) * prod(header.cells)
-    return _mlp_parameters(header, f.width) + (f.width + 1) * s.channels * prod(header.cells)
+        return n_network_parameters(header) * prod(header.cells)
+    return n_network_parameters(header) + (f.width + 1) * s.channels * prod(header.cells)
+
+
+def n_network_parameters(header: Header) -> int:
+    """Weights and biases of one MLP, with n_in -> width -> depth × width -> n_out units; 0 for cosines."""
+    f = header.field
+    if f.body == "cosine":
+        return 0
+    n_out = header.signal.channels if f.arch == "ensemble" else f.width
+    return _mlp_macs(header, n_out) + (f.depth + 1) * f.width + n_out
 
 
 def macs_per_sample(header: Header) -> float:
@@ -52,7 +61,3 @@ def _mlp_macs(header: Header, n_out: int) -> int:
     f = header.field
     n_in = 2 * f.features if f.body == "fourier" else len(header.signal.shape)
     return n_in * f.width + f.depth * f.width**2 + f.width * n_out
-
-
-def _mlp_parameters(header: Header, n_out: int) -> int:
-    return _mlp_macs(header, n_out) + (header.field.depth + 1) * header.field.width + n_out

@@ -30,12 +30,15 @@ class FieldSpec:
     features: int = 0  # fourier: number of frozen random frequencies
     seed: int = 0  # of everything random that the decoder draws again
     pitch: tuple[int, ...] = ()  # cosine: samples between spline knots, per axis; () without the smooth level
+    rotation: tuple[int, ...] = ()  # cosine: colour.rotation's quaternion; () the fixed rotation
+    masking: bool = False  # cosine: the smooth level has one channel more, of step sizes by region
 
 
 @dataclass(frozen=True)
 class Quantiser:
     """steps: in STEP_UNIT, one per parameter group of the field. slope: γ in 1/16, of steps that grow with
-    frequency. shrink: reconstruction moves |code| = 1, and |code| >= 2, towards zero by this many 1/64 steps."""
+    frequency. shrink: reconstruction moves |code| = 1, and |code| >= 2, towards zero by this many 1/64 steps
+    (away from it, where negative)."""
 
     steps: tuple[int, ...]
     slope: int = 0

@@ -37,7 +37,7 @@ VOLUME = Header(
     signal=SignalMeta("array", (6, 5, 7), 2, "f8", "plain", 0, -1.5, 3.25, True),
     cells=(2, 2, 2),
     field=FieldSpec("multihead", "cosine", pitch=(0, 4, 9)),
-    quantiser=Quantiser((2**32 - 1,), 1023, (63, 63)),
+    quantiser=Quantiser((2**32 - 1,), 1023, (31, -31)),
     coder="range",
     table_set=1,
     levels=(3, 5),
@@ -49,7 +49,12 @@ NETWORKS = Header(
     quantiser=Quantiser((1, 2, 3, 4, 5, 6, 7)),
     coder="zstd",
 )
-HEADERS = [GRAY, SOUND, VOLUME, NETWORKS]
+COLOUR = replace(
+    GRAY,
+    signal=SignalMeta("image", (3, 5), 3, "u1", "rgb"),
+    field=FieldSpec("multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True),
+)
+HEADERS = [GRAY, SOUND, VOLUME, NETWORKS, COLOUR]
 
 
 def stream_of(header: Header, **metadata: bytes) -> Stream:
@@ -104,13 +109,14 @@ def test_the_smallest_file_is_these_bytes() -> None:
     #   signal [image 1, shape [3, 5], 1 channel, u1 = 1, gray = 1, rate 0]
     #                                          96 01 92 03 05 01 01 01 00
     #   cells [1, 1]                           92 01 01
-    #   field [multihead 1, cosine 1]          92 01 01
+    #   field [multihead 1, cosine 1, pitches [], rotation [], masking 0]
+    #                                          95 01 01 90 90 00
     #   quantiser [steps [65536 = ce 00010000], slope 0, shrink 0, 0]
     #                                          94 91 ce 00 01 00 00 00 00 00
     #   coder [zstd 1, tables 0]               92 01 00
     #   levels []                              90
     head = bytes.fromhex(
-        "0100 98 93000000 00 96 01 9203 05 01 01 01 00 920101 920101 94 91ce00010000 00 00 00 920100 90".replace(
+        "0100 98 93000000 00 96 01 9203 05 01 01 01 00 920101 950101909000 94 91ce00010000 00 00 00 920100 90".replace(
             " ", ""
         )
     )
@@ -267,7 +273,7 @@ def test_metadata_beyond_its_cap_is_refused_before_it_is_read() -> None:
             return 2**33 if whence == 2 else super().seek(at, whence)
 
     start = file_of()[: -len(chunk(b"DONE", bytes(8)))]
-    with pytest.raises(FormatError, match="icCP .* limit"):
+    with pytest.raises(FormatError, match=r"icCP .* limit"):
         InrFile(Long(start + struct.pack("<I4s", MAX_METADATA_BYTES + 1, b"icCP")))
 
 
@@ -329,8 +335,15 @@ def changed(header: Header, path: tuple[int, ...], value: object) -> bytes:
         (GRAY, (3, 0), 0),
         (GRAY, (3, 0), 4),  # more cells than samples
         (GRAY, (4,), [2, 1]),  # an ensemble of cosines
-        (VOLUME, (4,), [1, 1, 0, 4]),  # pitch of two axes of three
-        (VOLUME, (4, 2), 2**31 + 1),
+        (VOLUME, (4, 2), [0, 4]),  # pitch of two axes of three
+        (VOLUME, (4, 2, 1), 2**31 + 1),
+        (VOLUME, (4, 3), [1, 0, 0, 0]),  # a colour rotation without colours
+        (VOLUME, (4, 4), 2),
+        (COLOUR, (4, 3), [0, 0, 0, 0]),
+        (COLOUR, (4, 3), [1, 0, 0]),
+        (COLOUR, (4, 3), [128, 0, 0, 0]),
+        (COLOUR, (4, 3), [1.0, 0, 0, 0]),
+        (COLOUR, (4, 2), []),  # masking without a smooth level
         (NETWORKS, (4, 2), 0),
         (NETWORKS, (4, 2), 4097),
         (NETWORKS, (4, 3), 17),
@@ -343,8 +356,8 @@ def changed(header: Header, path: tuple[int, ...], value: object) -> bytes:
         (GRAY, (5, 0, 0), 0),
         (GRAY, (5, 0, 0), 2**32),
         (GRAY, (5, 1), 1024),
-        (GRAY, (5, 2), 64),
-        (GRAY, (5, 3), -1),
+        (GRAY, (5, 2), 32),
+        (GRAY, (5, 3), -32),
         (VOLUME, (7,), [5, 3]),
         (VOLUME, (7,), [3, 3]),
         (VOLUME, (7,), [0]),

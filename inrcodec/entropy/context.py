@@ -8,6 +8,7 @@ writes the values, or ignores them and returns the ones it read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -45,13 +46,32 @@ def magnitude_class(weighted: np.ndarray) -> np.ndarray:
     return _CLASS[np.minimum(weighted, _THRESHOLDS[-1])]
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """Of neighbouring magnitudes in a context: roughly those that predict a magnitude best on photos."""
+
+    lower: int  # the next lower frequency on each axis
+    both: int  # lower on two axes
+    second: int  # the second lower on each axis
+    lower_around: int  # as `lower` and `both`, of each adjoining cell
+    both_around: int
+    faces: int  # the same frequency in the cells that share a face; known for the second half
+    colours: int  # the same code of the colours before
+
+
+# by colour (first, others) and checkerboard half
+_WEIGHTS = {
+    (0, 0): _Weights(10, 4, 2, 1, 0, 0, 0),
+    (0, 1): _Weights(8, 4, 2, 1, 0, 7, 0),
+    (1, 0): _Weights(12, 2, 1, 2, 1, 0, 2),
+    (1, 1): _Weights(8, 2, 1, 1, 0, 12, 1),
+}
+
+
 class CosineTile:
     """Heads of a picture or volume: diagonal by diagonal over all cells of the tile, the first checkerboard half
-    before the second, luma before chroma.
-
-    The context of a code weighs, in quarters, the magnitudes of: the next lower frequencies on each axis (8), both
-    lower (6), the second lower (4), the same of the adjoining cells (2 and 1 each), for the second half the same
-    frequency in the cells that share a face (6 each), and the same code of the colours before (6 each).
+    before the second, colour after colour. The context of a code is the class of the sum of _WEIGHTS times
+    magnitudes, its frequency band, first colour or other, and half.
     """
 
     kind = "cosine"
@@ -89,12 +109,11 @@ class CosineTile:
         index = self._order.members(s)
         n_colours, n, k = len(self._codes), len(index[0]), len(self._first) + len(self._second)
         values = np.zeros((n_colours, n, k), np.int32)
-        below = 8 * self._last + 2 * self._last_around
-        base = sum(below[:, rows] for rows in self._order.lower(s))
-        base = base + sum((4 * self._before)[:, rows] for rows in self._order.second_lower(s))
-        if len(index) > 1:
-            both = 6 * self._before + self._before_around
-            base = base + sum(both[:, rows] for rows in self._order.both_lower(s))
+        lower = self._gather(self._last, self._order.lower(s))
+        lower_around = self._gather(self._last_around, self._order.lower(s))
+        second = self._gather(self._before, self._order.second_lower(s))
+        both = self._gather(self._before, self._order.both_lower(s))
+        both_around = self._gather(self._before_around, self._order.both_lower(s))
         band = self._order.band(s)
         valid = None if self._valid is None else self._valid[index].reshape(n, k)
         truth = self._codes[(slice(None), *index)].reshape(n_colours, n, k)
@@ -104,11 +123,16 @@ class CosineTile:
                 for c in range(n_colours):
                     if s >= stops[c] or not len(cells):
                         continue
-                    weighted = base[c][:, cells]
-                    if half:
-                        weighted = weighted + 6 * _faces(magnitude[c], self._cells)[:, cells]
-                    if c:
-                        weighted = weighted + 6 * magnitude[:c].sum(0)[:, cells]
+                    w = _WEIGHTS[min(c, 1), half]
+                    weighted = w.lower * lower[c] + w.both * both[c] + w.second * second[c]
+                    weighted += w.lower_around * lower_around[c]
+                    if w.both_around:
+                        weighted += w.both_around * both_around[c]
+                    if w.faces:
+                        weighted += w.faces * _faces(magnitude[c], self._cells)
+                    if w.colours:
+                        weighted += w.colours * magnitude[:c].sum(0)
+                    weighted = weighted[:, cells]
                     context = ((magnitude_class(weighted) * N_BANDS + band) * 2 + min(c, 1)) * 2 + half
                     if valid is None:
                         got = code(context.reshape(-1), truth[c][:, cells].reshape(-1)).reshape(n, -1)
@@ -123,6 +147,14 @@ class CosineTile:
         # one row of zeros more, for the frequencies beyond the axes
         self._last = np.concatenate([magnitude, np.zeros((n_colours, 1, k), np.int32)], 1)
         self._last_around = _around(self._last, self._cells)
+
+
+    def _gather(self, x: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
+        """Sum over several neighbours: x [C, rows + 1, K], each of `rows` [n] -> [C, n, K]."""
+        total = np.zeros((len(x), len(rows[0]) if rows else 1, x.shape[2]), np.int32)
+        for r in rows:
+            total += x[:, r]
+        return total
 
 
 class TimeTile:

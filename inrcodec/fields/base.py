@@ -48,8 +48,11 @@ class Field(ABC):
 
     @classmethod
     @abstractmethod
-    def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
-        """The spec these settings ask for on this signal. Raises ValueError for sizes out of range."""
+    def plan_spec(
+        cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings, samples: np.ndarray | None = None
+    ) -> FieldSpec:
+        """The spec these settings ask for on this signal. samples [*shape, C]: what may be fitted to them beforehand
+        is (the colour rotation), without them it takes its default. Raises ValueError for sizes out of range."""
 
     @property
     @abstractmethod

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from ..colour import fit_rotation, rotation
 from ..grid import Grid
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
@@ -17,12 +19,32 @@ from .base import Field, OnStep, Progress
 
 __all__ = ["CosineField"]
 
-SLOPE_PERCEPTUAL = 32  # γ = 2 in 1/16: docs/design.md, "Steps by frequency"
-SPLINE_STEP = 1 / 6  # of the heads' step: an error here is seen over a whole neighbourhood
-ROUNDING = 0.36  # rate–distortion dead zone: a code grows only past this fraction below the next
-SHRINK = (3, 2)  # 1/64 steps, see Quantiser; with ROUNDING, the means of real weights inside their intervals
+SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
+
+
+# Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
+# these bounds, and is stored in these units as one more channel of the smooth level.
+MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.2, 0.6, 0.25
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What --tune chooses; measured in docs/compression.md."""
+
+    slope: int  # γ in 1/16: steps grow with frequency
+    masking: bool
+    # A code grows when it passes 1 minus this fraction of the next: at frequency 0, and how much less at Nyquist.
+    rounding: tuple[float, float]
+    shrink: tuple[int, int]  # 1/64 steps, see Quantiser
+    first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
+
+
+TUNINGS = {
+    "psnr": Tuning(slope=0, masking=False, rounding=(0.36, 0.0), shrink=(3, 2), first_step=1.0),
+    "perceptual": Tuning(slope=128, masking=True, rounding=(0.45, 0.20), shrink=(-2, -1), first_step=0.45),
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,8 @@ class Fitted:
     samples: np.ndarray
     spline: np.ndarray | None
     heads: np.ndarray | None
+    masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
+    tuning: Tuning
 
 
 class CosineField(Field):
@@ -43,23 +67,27 @@ class CosineField(Field):
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
         super().__init__(spec, signal, grid)
         self._splines = tuple(SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch)))
-        self._rotation = _rotation(signal)
+        self._rotation = rotation(signal, spec.rotation)
 
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
         return Grid.fitting(signal.shape).cells
 
     @classmethod
-    def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
+    def plan_spec(
+        cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings, samples: np.ndarray | None = None
+    ) -> FieldSpec:
+        quaternion = () if samples is None else fit_rotation(samples, signal)
         # Half-integer cosines hold no constant; a sound has none worth holding. An axis of a single cell is a
         # DCT-II, which does hold it.
         if signal.kind == "sound" or max(grid.cells) == 1:
-            return FieldSpec("multihead", "cosine")
+            return FieldSpec("multihead", "cosine", rotation=quaternion)
         pitch = (
             0 if m == 1 else max(2 * largest, -(-n // MAX_KNOTS))
             for n, m, largest in zip(signal.shape, grid.cells, grid.largest, strict=True)
         )
-        return FieldSpec("multihead", "cosine", pitch=tuple(pitch))
+        masking = TUNINGS[settings.tune].masking and signal.kind == "image"
+        return FieldSpec("multihead", "cosine", pitch=tuple(pitch), rotation=quaternion, masking=masking)
 
     @property
     def layouts(self) -> tuple[TensorLayout, ...]:
@@ -67,7 +95,8 @@ class CosineField(Field):
         heads = TensorLayout("heads", "cosine", c, self.grid.largest, self.grid.cells, self.grid.sizes)
         if not self._splines:
             return (heads,)
-        return (TensorLayout("spline", "smooth", c, (), tuple(s.n_knots for s in self._splines)), heads)
+        knots = tuple(s.n_knots for s in self._splines)
+        return (TensorLayout("spline", "smooth", c + self.spec.masking, (), knots), heads)
 
     @property
     def macs_per_sample(self) -> float:
@@ -79,24 +108,20 @@ class CosineField(Field):
         """Closed form: nothing is trained."""
         on_step(Progress("fit", 0, 1))
         rotated = (samples - self._centre) @ self._rotation.T.astype(np.float32)
-        spline = None
-        if self._splines:
-            spline = rotated
-            for axis in self._splines:  # one axis after the other; each pass moves its axis to the end
-                flat = spline.reshape(spline.shape[0], -1)
-                spline = np.moveaxis(axis.project(flat).reshape(-1, *spline.shape[1:]), 0, -1)
+        spline = self._project_spline(rotated) if self._splines else None
+        masking = self._fit_masking(rotated, spline) if spline is not None and self.spec.masking else None
         heads = None
-        if not self._splines:
+        if spline is None:
             heads = np.concatenate([self._analyse(rotated, None, cells) for cells in self._blocks()], self._cell_axis)
+            heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
-        return Fitted(rotated, spline, None if heads is None else heads.astype(np.float32))
+        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune])
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
         """Quality 75 is a step of 28/255 at γ = 0, 100 is half an 8-bit level. A sound's quality is relative to
         its own loudness, so that a quiet recording is not all zeros."""
         step = (0.5 + 28 * ((100 - settings.quality) / 25) ** 1.5) / 255
-        if settings.tune == "perceptual":  # steps grow from here with frequency
-            step *= 0.62
+        step *= fitted.tuning.first_step
         if self.signal.kind == "sound":
             rms = float(np.sqrt(np.mean(np.square(fitted.samples, dtype=np.float64))))
             step *= max(rms, 1e-5)
@@ -104,31 +129,40 @@ class CosineField(Field):
 
     def quantiser(self, fitted: Fitted, settings: EncodeSettings, step: float) -> Quantiser:
         units = min(max(round(step / STEP_UNIT), 1), 2**32 - 1)
-        return Quantiser((units,), SLOPE_PERCEPTUAL if settings.tune == "perceptual" else 0, SHRINK)
+        return Quantiser((units,), fitted.tuning.slope, fitted.tuning.shrink)
 
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         codes = []
         spline = None
         if fitted.spline is not None:
-            codes.append(_to_codes(np.rint(fitted.spline / self._spline_step(quantiser))))
-            spline = codes[0] * self._spline_step(quantiser)
+            knots = _to_codes(np.rint(fitted.spline / self._spline_step(quantiser)))
+            spline = knots * self._spline_step(quantiser)
+            codes.append(knots if fitted.masking is None else np.concatenate([knots, fitted.masking]))
         heads = np.zeros(self.layouts[-1].shape, np.int32)
         steps = self._steps(quantiser)
+        masking = self._masking(fitted.masking)
+        low, fall = fitted.tuning.rounding
+        rounding = low - fall * self._frequency
         for cells in self._blocks():
-            at = (..., cells, *(slice(None),) * (len(self.grid.cells) - 1))
-            weights = self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[at]
-            level = np.floor(np.abs(weights) / steps + ROUNDING)
-            heads[at] = _to_codes(np.copysign(level, weights))
+            weights = self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
+            level = np.floor(np.abs(weights) / (steps * masking[self._at(cells)]) + rounding)
+            heads[self._at(cells)] = _to_codes(np.copysign(level, weights))
         return (*codes, heads)
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        """Spline float64, heads float32."""
+        """Spline float64 [C, *knots], heads float32."""
         *spline, heads = codes
+        knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
         steps = self._steps(quantiser).astype(np.float32)
-        magnitude = np.abs(heads).astype(np.float32)
+        masking = self._masking(spline[0][self.signal.channels :] if self.spec.masking else None).astype(np.float32)
         one, more = (np.float32(s / 64) for s in quantiser.shrink)
-        magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
-        return (*(s * self._spline_step(quantiser) for s in spline), np.copysign(magnitude, heads) * steps)
+        weights = np.empty(heads.shape, np.float32)
+        for cells in self._blocks():
+            block = heads[self._at(cells)]
+            magnitude = np.abs(block).astype(np.float32)
+            magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
+            weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
+        return (*knots, weights)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         *spline, heads = weights
@@ -153,6 +187,10 @@ class CosineField(Field):
     def _centre(self) -> np.float32:
         return np.float32(0.0 if self.signal.kind == "sound" else 0.5)
 
+    def _at(self, cells: slice) -> tuple[Any, ...]:
+        """Index of a run of cells of the first axis."""
+        return (..., cells, *(slice(None),) * (len(self.grid.cells) - 1))
+
     @property
     def _cell_axis(self) -> int:
         """Of the first axis's cells in the heads."""
@@ -168,14 +206,54 @@ class CosineField(Field):
         # knots are values, heads are orthonormal: over M samples per axis a value weighs √M times as much
         return quantiser.steps[0] * STEP_UNIT * SPLINE_STEP
 
-    def _steps(self, quantiser: Quantiser) -> np.ndarray:
-        """step(u, v) = q · (1 + γ r), r the root mean square over axes of (u + ½)/M; [*frequencies, 1, …]."""
+    @cached_property
+    def _frequency(self) -> np.ndarray:
+        """r, the root mean square over axes of (u + ½)/M: a fraction of Nyquist, [*frequencies, 1, …]."""
         squares = np.zeros(())
         for m in self.grid.largest:
             squares = np.add.outer(squares, ((np.arange(m) + 0.5) / m) ** 2)
         r = np.sqrt(squares / len(self.grid.largest))
-        steps = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * r)
-        return steps.reshape(*r.shape, *(1,) * r.ndim)
+        return r.reshape(*r.shape, *(1,) * r.ndim)
+
+    def _steps(self, quantiser: Quantiser) -> np.ndarray:
+        """step(u, v) = q · (1 + γ r), [*frequencies, 1, …]; a cell's masking multiplies it."""
+        return quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * self._frequency)
+
+    def _masking(self, codes: np.ndarray | None) -> np.ndarray:
+        """Factor of every cell's steps, [1, …, *cells], from the masking channel [1, *knots] of the smooth level."""
+        if codes is None:
+            return np.ones(self.grid.cells)
+        centres = [np.add(b[1:], b[:-1]) / 2 for b in self.grid.borders]
+        exponent = self._evaluate_spline(np.clip(codes, -64, 64) * MASKING_UNIT, centres)[..., 0]
+        return np.exp2(np.clip(exponent, -8, 8))
+
+    def _fit_masking(self, samples: np.ndarray, spline: np.ndarray) -> np.ndarray:
+        """Masking codes [1, *knots]: busy cells hide coarser steps, smooth ones show finer. Detail is what the smooth
+        level leaves of the first channel, as root mean square per cell, on a scale where 1 is one 8-bit level."""
+        energy = np.zeros(self.grid.cells)
+        for cells in self._blocks():
+            edges = self.grid.borders[0][cells.start : cells.stop + 1]
+            axes = [np.arange(edges[0], edges[-1]) + 0.5, *(np.arange(b[-1]) + 0.5 for b in self.grid.borders[1:])]
+            detail = samples[edges[0] : edges[-1], ..., 0] - self._evaluate_spline(spline[:1], axes)[..., 0]
+            total = np.add.reduceat(detail**2, np.asarray(edges[:-1]) - edges[0], axis=0)
+            for d, b in enumerate(self.grid.borders[1:], 1):
+                total = np.add.reduceat(total, b[:-1], axis=d)
+            energy[cells] = total
+        n = np.ones(())
+        for sizes in self.grid.sizes:
+            n = np.multiply.outer(n, sizes)
+        log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
+        log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
+        for sizes, axis in zip(self.grid.sizes, self._splines, strict=True):  # moves each axis to the end when done
+            log = np.moveaxis(axis.project(np.repeat(log.reshape(log.shape[0], -1), sizes, axis=0)).reshape(-1, *log.shape[1:]), 0, -1)
+        return _to_codes(np.rint(log / MASKING_UNIT))[None]
+
+    def _project_spline(self, samples: np.ndarray) -> np.ndarray:
+        """Least-squares knots [C, *knots] of samples [*shape, C], one axis after the other."""
+        for axis in self._splines:  # each pass takes the first axis and moves it to the end
+            flat = samples.reshape(samples.shape[0], -1)
+            samples = np.moveaxis(axis.project(flat).reshape(-1, *samples.shape[1:]), 0, -1)
+        return samples
 
     def _analyse(self, samples: np.ndarray, spline: np.ndarray | None, cells: slice) -> np.ndarray:
         """Heads [C, *frequencies, *cells] of a run of cells of the first axis: the projection of the residual."""
@@ -235,17 +313,3 @@ class CosineField(Field):
 def _to_codes(values: np.ndarray) -> np.ndarray:
     """Whole numbers -> int32 codes; absurdly fine steps saturate at what the coders can hold."""
     return np.clip(values, -MAX_CODE, MAX_CODE).astype(np.int32)
-
-
-def _rotation(signal: SignalMeta) -> np.ndarray:
-    """Orthonormal colour rotation [C, C]: the DCT-II over R, G, B (row 0 is luma) or over left and right;
-    alpha and further channels stay as they are."""
-    n = {"rgb": 3, "rgb+alpha": 3}.get(signal.colour, 0)
-    if signal.kind == "sound" and signal.channels == 2:
-        n = 2
-    matrix = np.eye(signal.channels)
-    k, i = np.arange(n)[:, None], np.arange(n)[None]
-    if n:
-        matrix[:n, :n] = np.cos(np.pi * (2 * i + 1) * k / (2 * n)) * np.sqrt(2 / n)
-        matrix[0, :n] = np.sqrt(1 / n)
-    return cast(np.ndarray, matrix)

@@ -56,7 +56,9 @@ class EnsembleField(Field):
         return uniform_cells(signal, min(max(area, low), high))
 
     @classmethod
-    def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
+    def plan_spec(
+        cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings, samples: np.ndarray | None = None
+    ) -> FieldSpec:
         body = settings.body_or_default
         budget = bits_wanted(signal, settings) / (settings.bits or DEFAULT_BITS) / grid.n_cells
 

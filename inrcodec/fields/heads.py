@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..signals import SignalMeta
 from .layers import MlpShape, evaluate
 
-__all__ = ["channel_rotation", "distinct_shapes", "orthonormalise", "residual", "solve_heads"]
+__all__ = ["distinct_shapes", "orthonormalise", "residual", "solve_heads"]
 
 RIDGE = 1e-6  # relative to features of mean square 1
 EIGENVALUE_FLOOR = 1e-6  # of hidden units' covariance, relative to the largest: directions below it are dropped
-
-
-def channel_rotation(signal: SignalMeta) -> np.ndarray:
-    """Orthonormal [C, C], rows are the rotated channels: luma and two chroma for colour, mid and side for stereo."""
-    c = signal.channels
-    rotation = np.eye(c)
-    turned = {"rgb": 3, "rgb+alpha": 3}.get(signal.colour, 2 if signal.kind == "sound" and c == 2 else 1)
-    turned = min(turned, c)
-    k, i = np.mgrid[:turned, :turned]  # the DCT of length 3 or 2
-    basis = np.sqrt(2 / turned) * np.cos(np.pi * (i + 0.5) * k / turned)
-    basis[0] = turned**-0.5
-    rotation[:turned, :turned] = basis
-    return rotation
 
 
 def distinct_shapes(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

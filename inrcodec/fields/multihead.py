@@ -23,7 +23,8 @@ from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from .base import Field, OnStep
 from .budget import bits_wanted, check_codes, uniform_cells
 from .ensemble import default_omega, round_codes, whole_step
-from .heads import channel_rotation, distinct_shapes, orthonormalise, residual, solve_heads
+from ..colour import fixed_rotation
+from .heads import distinct_shapes, orthonormalise, residual, solve_heads
 from .layers import MlpShape, evaluate
 from .locate import RUN_LIMIT, axis_runs, gather, lattice_blocks, point_blocks, product_block
 
@@ -67,7 +68,7 @@ class MultiheadMlpField(Field):
         super().__init__(spec, signal, grid)
         self.shape = _shape(spec, len(signal.shape))
         self._groups = np.asarray(self.shape.groups)
-        self._rotation = channel_rotation(signal)
+        self._rotation = fixed_rotation(signal)
 
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
@@ -75,7 +76,9 @@ class MultiheadMlpField(Field):
         return uniform_cells(signal, CELL_SAMPLES[len(signal.shape)])
 
     @classmethod
-    def plan_spec(cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings) -> FieldSpec:
+    def plan_spec(
+        cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings, samples: np.ndarray | None = None
+    ) -> FieldSpec:
         body, bits = settings.body_or_default, bits_wanted(signal, settings)
         depth = DEPTH if settings.depth is None else settings.depth
 

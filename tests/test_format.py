@@ -1,0 +1,490 @@
+"""FORMAT.md suffices: a slow decoder written from its text alone reads what the package writes.
+
+When this fails after a change of contexts, tables or constants, FORMAT.md and this decoder follow: it is the second,
+obvious version of everything in entropy/ and of the cosine field. Section numbers are FORMAT.md's.
+"""
+
+# ruff: noqa: PLR0917
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import itertools
+import math
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgpack
+import numpy as np
+import pytest
+import zstandard
+from inrcodec.formats.container import InrFile
+
+import inrcodec
+from inrcodec import codec
+from inrcodec.priors.tables import starting_counts
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "formats" / "FORMAT.md").read_text(encoding="utf-8")
+
+THRESHOLDS = (1, 2, 4, 5, 8, 11, 14, 19, 25, 33, 42, 54, 69, 88, 112, 142, 180, 227, 287)
+WEIGHTS = {  # §7.1, column by column
+    (0, 0): (10, 4, 2, 1, 0, 0, 0),
+    (0, 1): (8, 4, 2, 1, 0, 7, 0),
+    (1, 0): (12, 2, 1, 2, 1, 0, 2),
+    (1, 1): (8, 2, 1, 1, 0, 12, 1),
+}
+INCREMENT, LIMIT = 128, 2**22
+N_SYMBOLS = 68
+Index = tuple[int, ...]
+
+
+def load_fuzz() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuzz.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FILES: dict[str, bytes] = load_fuzz().tiny_files()
+
+
+class Arithmetic:
+    """§6.1"""
+
+    def __init__(self, data: bytes) -> None:
+        data += bytes(-len(data) % 4)
+        self.words: Iterator[int] = itertools.chain(struct.unpack(f"<{len(data) // 4}I", data), itertools.repeat(0))
+        self.point = next(self.words) << 32 | next(self.words)
+        self.range = 2**64 - 1
+
+    def read(self, frequencies: list[int]) -> int:
+        unit = self.range // 2**24
+        q = self.point // unit
+        assert q < 2**24
+        begin = 0
+        symbol = 0
+        while q >= begin + frequencies[symbol]:
+            begin += frequencies[symbol]
+            symbol += 1
+        frequency = frequencies[symbol]
+        self.point -= begin * unit
+        self.range = frequency * unit
+        if self.range < 2**32:
+            self.point = (self.point << 32 | next(self.words)) % 2**64
+            self.range <<= 32
+        return symbol
+
+    def uniform(self, n: int) -> int:
+        share = 2**24 // n
+        return self.read([share] * (n - 1) + [2**24 - share * (n - 1)])
+
+    def stop(self, length: int) -> int:
+        """§6.4"""
+        if length < 2**16:
+            return self.uniform(length + 1)
+        return self.uniform((length >> 16) + 1) << 16 | self.uniform(2**16)
+
+
+def magnitudes_of(symbol: int) -> tuple[int, int]:
+    """§6.2: (first magnitude, extra bits)"""
+    if symbol < 16:
+        return symbol, 0
+    e, b = 4 + (symbol - 16) // 2, symbol % 2
+    return (2 + b) << (e - 1), e - 1
+
+
+class Tables:
+    """§6.3"""
+
+    def __init__(self, kind: str) -> None:
+        self.rows = [[int(c) for c in row] for row in starting_counts(kind)]
+
+    def frequencies(self, context: int) -> list[int]:
+        row = self.rows[context]
+        w = [c * (2**24 - N_SYMBOLS) // sum(row) for c in row]
+        w[w.index(max(w))] += 2**24 - N_SYMBOLS - sum(w)
+        return [v + 1 for v in w]
+
+    def read(self, source: Arithmetic, contexts: list[int]) -> list[int]:
+        order = sorted(range(len(contexts)), key=lambda i: contexts[i])
+        tables = {c: self.frequencies(c) for c in set(contexts)}
+        symbols = [source.read(tables[contexts[i]]) for i in order]
+        values = [magnitudes_of(s)[0] for s in symbols]
+        for b in sorted({magnitudes_of(s)[1] for s in symbols} - {0}):
+            those = [j for j, s in enumerate(symbols) if magnitudes_of(s)[1] == b]
+            if b > 16:
+                for j in those:
+                    values[j] += source.uniform(2 ** (b - 16)) << 16
+                b = 16  # noqa: PLW2901
+            for j in those:
+                values[j] += source.uniform(2**b)
+        values = [-v if v and source.uniform(2) else v for v in values]
+        for context in set(contexts):
+            row = self.rows[context]
+            for i, s in zip(order, symbols, strict=True):
+                row[s] += INCREMENT * (contexts[i] == context)
+            while sum(row) > LIMIT:
+                row[:] = [c - (c >> 1) for c in row]
+        result = [0] * len(contexts)
+        for i, v in zip(order, values, strict=True):
+            result[i] = v
+        return result
+
+
+def class_of(weighted: int) -> int:
+    return sum(t <= weighted for t in THRESHOLDS)
+
+
+def magnitude(codes: dict[Index, int], index: Index) -> int:
+    return min(abs(codes.get(index, 0)), 287)
+
+
+Read = Callable[[list[int]], list[int]]
+
+
+def cosine_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
+    """§7.1; codes: (channel, *frequency, *cell) -> code, cells counted from the tile's corner"""
+    d = len(m)
+    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    offsets = [o for o in itertools.product((-1, 0, 1), repeat=d) if any(o)]
+
+    def plus(a: Index, b: Index, sign: int = 1) -> Index:
+        return tuple(x + sign * y for x, y in zip(a, b, strict=True))
+
+    unit = [tuple(int(i == j) for j in range(d)) for i in range(d)]
+    for s in range(low, max(stops, default=0)):
+        members = [u for u in itertools.product(*(range(n) for n in m)) if sum(u) == s]
+        for half, c in itertools.product((0, 1), range(len(stops))):
+            if s >= stops[c]:
+                continue
+            here = [
+                (u, k)
+                for u, k in itertools.product(members, cells)
+                if sum(k) % 2 == half and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(d))
+            ]
+
+            def v(u: Index, k: Index, c: int = c) -> int:
+                return magnitude(codes, (c, *u, *k))
+
+            def around(u: Index, k: Index, v: Callable[[Index, Index], int] = v) -> int:
+                return sum(v(u, plus(k, o)) for o in offsets)
+
+            contexts = []
+            lower, both, second, lower_around, both_around, faces, colours = WEIGHTS[int(c > 0), half]
+            for u, k in here:
+                weighted = 0
+                for e in unit:
+                    weighted += lower * v(plus(u, e, -1), k) + lower_around * around(plus(u, e, -1), k)
+                    weighted += second * v(plus(plus(u, e, -1), e, -1), k)
+                for e, g in itertools.combinations(unit, 2):
+                    below = plus(plus(u, e, -1), g, -1)
+                    weighted += both * v(below, k) + both_around * around(below, k)
+                weighted += faces * sum(v(u, plus(k, o)) for o in offsets if sum(map(abs, o)) == 1)
+                weighted += colours * sum(magnitude(codes, (b, *u, *k)) for b in range(c))
+                top = max(16 * u[i] // m[i] for i in range(d))
+                band = sum(t <= top for t in (1, 2, 4, 7, 11))
+                contexts.append(((class_of(weighted) * 6 + band) * 2 + (c > 0)) * 2 + half)
+            for (u, k), value in zip(here, read(contexts), strict=True):
+                codes[c, *u, *k] = value
+
+
+def time_part(codes: dict, m: Index, sizes: list, tile: list, stops: list[int], read: Read) -> None:
+    """§7.2"""
+    ((start, end),) = tile
+    for t, c, parity in itertools.product(range(end - start), range(len(stops)), (0, 1)):
+        if not stops[c]:
+            continue
+        here = [k for k in range(parity, stops[c], 2) if k < sizes[0][start + t]]
+        contexts = []
+        for k in here:
+            p = {j: magnitude(codes, (c, k + j, t - 1)) for j in range(-2, 3)}
+            if parity:
+                own = magnitude(codes, (c, k - 1, t)) + magnitude(codes, (c, k + 1, t))
+                weighted = 6 * p[0] + 2 * (p[-1] + p[1]) + 8 * own
+            else:
+                weighted = 8 * p[0] + 4 * (p[-1] + p[1]) + 2 * (p[-2] + p[2]) + 4 * magnitude(codes, (c, k, t - 2))
+            weighted += 6 * sum(magnitude(codes, (b, k, t)) for b in range(c))
+            band = sum(x <= 2048 * k // m[0] for x in (1, 3, 8, 20, 50, 120, 300))
+            contexts.append(((class_of(weighted) * 8 + band) * 2 + (c > 0)) * 2 + parity)
+        for k, value in zip(here, read(contexts), strict=True):
+            codes[c, k, t] = value
+
+
+def smooth_part(codes: dict, n_channels: int, knots: Index, read: Read) -> None:
+    """§7.3"""
+    others = list(itertools.product(*(range(n) for n in knots[1:])))
+    residual: dict[Index, int] = {}
+    for row, c in itertools.product(range(knots[0]), range(n_channels)):
+        contexts = []
+        for j in range(len(others)):
+            weighted = 8 * magnitude(residual, (c, row - 1, j))
+            weighted += 4 * (magnitude(residual, (c, row - 1, j - 1)) + magnitude(residual, (c, row - 1, j + 1)))
+            weighted += 6 * sum(magnitude(residual, (b, row, j)) for b in range(c))
+            contexts.append(class_of(weighted) * 2 + (c > 0))
+        for j, value in enumerate(read(contexts)):
+            residual[c, row, j] = value
+    d = len(knots)
+    for c, row, (j, other) in itertools.product(range(n_channels), range(knots[0]), enumerate(others)):
+        at = (row, *other)
+        faces = sum(codes.get((c, *(x - (i == axis) for i, x in enumerate(at))), 0) for axis in range(d))
+        corner = codes.get((c, *(x - 1 for x in at)), 0)
+        predicted = [faces, (3 * faces - 2 * corner + 2) >> 2, (2 * faces - 2 * corner + 2) >> 2][d - 1]
+        codes[c, *at] = residual[c, row, j] + predicted
+
+
+def plain_part(codes: dict, classes: list[int], tile: list, read: Read) -> None:
+    """§7.4"""
+    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    for cls in sorted(set(classes)):
+        here = [(0, j, *k) for j, own in enumerate(classes) if own == cls for k in cells]
+        at, size = 0, 32
+        while at < len(here):
+            run = here[at : at + size]
+            for index, value in zip(run, read([min(cls, 63)] * len(run)), strict=True):
+                codes[index] = value
+            at, size = at + size, min(2 * size, 2**16)
+
+
+def decode(data: bytes) -> list[np.ndarray]:
+    """File -> codes by tensor, §1 to §7."""
+    at, chunks = 8, []
+    while at < len(data):
+        length, kind = struct.unpack_from("<I4s", data, at)
+        chunks.append((kind, data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    _, _, signal, m, field, _, (coder, _), levels = msgpack.unpackb(chunks[0][1][2:])
+    payloads = [p for k, p in chunks if k == b"DATA"]
+    _, shape, channels = signal[:3]
+    d, cosine = len(shape), field[1] == 1
+    sizes = [[(c + 1) * n // k - c * n // k for c in range(k)] for n, k in zip(shape, m, strict=True)]
+    largest = tuple(max(s) for s in sizes)
+    # tensors: (kind, shape, number of frequency axes, classes)
+    tensors: list[tuple[str, Index, int, list[int]]] = []
+    if cosine:
+        if field[2]:
+            knots = [max(1, (2 * n + p) // (2 * p)) + 3 if p else 1 for n, p in zip(shape, field[2], strict=True)]
+            tensors.append(("smooth", (channels + field[4], *knots), 0, []))
+        tensors.append(("cosine" if d > 1 else "time", (channels, *largest, *m), d, []))
+    else:
+        arch, body, width, depth, _, features, _ = field
+        units = [2 * features if body == 4 else d, *[width] * (depth + 1), channels if arch == 2 else width]
+        groups = []
+        for i, (a, b) in enumerate(itertools.pairwise(units)):
+            groups += [2 * i] * (a * b) + [2 * i + 1] * b
+        if arch == 1:
+            tensors.append(("plain", (1, len(groups), *[1] * d), 1, groups))
+            octaves = [f if f < 8 else 8 + math.floor(4 * math.log2(f / 8)) for f in range(width + 1)]
+            groups = [2 * o + (c > 0) for o in octaves for c in range(channels)]
+        tensors.append(("plain", (1, len(groups), *m), 1, groups))
+    side = {1: 64, 2: 64, 3: 16}[d]
+    tiles = list(itertools.product(*([(a, min(a + side, n)) for a in range(0, n, side)] for n in m)))
+    n_diagonals = sum(largest) - d + 1 if cosine else 1
+    bounds = [0, *levels, n_diagonals]
+    heads = len(tensors) - 1
+    plan = [[(heads, t, low, high)] for low, high in itertools.pairwise(bounds) for t in tiles]
+    if heads:
+        whole = (0, tuple((0, n) for n in tensors[0][1][1 + tensors[0][2] :]), 0, 1)
+        plan = [[whole, *plan[0]], *plan[1:]] if len(tiles) == 1 else [[whole], *plan]
+    assert len(plan) == len(payloads)
+    codes = [np.zeros(t[1], np.int32) for t in tensors]
+    states: dict = {}
+    for payload, parts in zip(payloads, plan, strict=True):
+        source = Arithmetic(payload) if coder == 2 else None
+        raw = b"" if coder == 2 else zstandard.decompress(payload)
+        for part in parts:
+            tensor, tile, low, high = part
+            kind, full, n_frequencies, classes = tensors[tensor]
+            mine, tables = states.setdefault((tensor, tile), ({}, Tables(kind)))
+            if source is None:
+                raw = read_planes(mine, raw, kind, full, n_frequencies, sizes, tile, low, high)
+            else:
+                stops = [low + source.stop(high - low) for _ in range(channels)] if kind in ("cosine", "time") else []
+
+                def read(contexts: list[int], tables: Tables = tables, source: Arithmetic = source) -> list[int]:
+                    return tables.read(source, contexts)
+
+                if kind == "cosine":
+                    cosine_part(mine, largest, sizes, tile, low, stops, read)
+                elif kind == "time":
+                    time_part(mine, largest, sizes, tile, stops, read)
+                elif kind == "smooth":
+                    smooth_part(mine, full[0], full[1:], read)
+                else:
+                    plain_part(mine, classes, tile, read)
+            corner = (0,) * (1 + n_frequencies) + tuple(a for a, _ in tile)
+            for index, value in mine.items():
+                codes[tensor][tuple(i + o for i, o in zip(index, corner, strict=True))] = value
+        assert not raw
+    digest = hashlib.sha256(b"".join(c.astype("<i4").tobytes() for c in codes)).digest()[:8]
+    assert digest == chunks[-1][1]
+    return codes
+
+
+def read_planes(
+    codes: dict, raw: bytes, kind: str, full: Index, n_frequencies: int, sizes: list, tile: tuple, low: int, high: int
+) -> bytes:
+    """§5: one part -> what is left of the content"""
+    frequencies, cells = full[1 : 1 + n_frequencies], [b - a for a, b in tile]
+    where = [
+        (c, *u, *k)
+        for u in itertools.product(*map(range, frequencies))
+        for k in itertools.product(*map(range, cells))
+        for c in range(full[0])
+        if kind in ("smooth", "plain")
+        or (low <= sum(u) < high and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(len(u))))
+    ]
+    n, planes = raw[0], []
+    for j in range(n):
+        planes.append(raw[1 + j * len(where) : 1 + (j + 1) * len(where)])
+    for i, index in enumerate(where):
+        z = sum(planes[j][i] << 8 * j for j in range(n))
+        codes[index] = -(z + 1) // 2 if z % 2 else z // 2
+    return raw[1 + n * len(where) :]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_decoder_written_from_the_text_reads_the_same_codes(name: str) -> None:
+    stream = InrFile.of_bytes(FILES[name]).stream()
+    expected = codec.Decoder(stream.header, max_samples=2**16).codes(stream.payloads)
+    for ours, theirs in zip(expected, decode(FILES[name]), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+
+# --- §8 and §9
+
+
+def phi(x: float, k: int, borders: list[int], cell: int) -> float:
+    a, b = borders[cell], borders[cell + 1]
+    size, last = b - a, cell == len(borders) - 2
+    left = min(size, a - borders[cell - 1]) / 2 if cell else 0
+    right = 0 if last else min(size, borders[cell + 2] - b) / 2
+    if (cell and x < a - left) or (not last and x >= b + right):
+        return 0
+    w = 1.0
+    if left and x - a < left:
+        w = math.sin(math.pi / 4 * (1 + (x - a) / left))
+    elif right and x - a > size - right:
+        w = math.cos(math.pi / 4 * (1 + (x - b) / right))
+    w *= math.sqrt(2 / size) * (math.sqrt(0.5) if last and not k else 1)
+    return w * math.cos(math.pi * (k if last else k + 0.5) * (x - a) / size)
+
+
+def spline_taps(x: float, n: int, pitch: int) -> dict[int, float]:
+    if not pitch:
+        return {0: 1.0}
+    intervals = max(1, (2 * n + pitch) // (2 * pitch))
+    t = min(max(x * intervals / n, 0), intervals - 1e-9)
+    i, f = math.floor(t), t - math.floor(t)
+    taps = [(1 - f) ** 3 / 6, 2 / 3 - f**2 + f**3 / 2, 2 / 3 - (1 - f) ** 2 + (1 - f) ** 3 / 2, f**3 / 6]
+    return {i + j: tap for j, tap in enumerate(taps)}
+
+
+def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float]:
+    """§8, §9 and §11.1: values of all channels at one position, before §11.2"""
+    length = struct.unpack_from("<I", data, 8)[0]
+    _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
+    kind, shape, channels, _, colour = signal[:5]
+    q, d = steps[0] / 2**24, len(shape)
+    borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
+    largest = [max(np.diff(b)) for b in borders]
+    heads = codes[-1]
+    bases = [
+        {
+            (k, c): v
+            for c in range(m[i])
+            for k in range(borders[i][c + 1] - borders[i][c])
+            if (v := phi(x[i], k, borders[i], c))
+        }
+        for i in range(d)
+    ]
+    _, _, pitch, quaternion, masking = field
+
+    @functools.cache
+    def mask(cell: Index) -> float:
+        """§8: the factor of a cell's steps"""
+        if not masking:
+            return 1.0
+        middle = [(b[c] + b[c + 1]) / 2 for b, c in zip(borders, cell, strict=True)]
+        taps = [spline_taps(v, n, p) for v, n, p in zip(middle, shape, pitch, strict=True)]
+        z = 0.0
+        for near in itertools.product(*(t.items() for t in taps)):
+            code = int(codes[0][(channels, *(i for i, _ in near))])
+            z += min(max(code, -64), 64) / 4 * math.prod(t for _, t in near)
+        return 2 ** min(max(z, -8), 8)
+
+    y = [0.0] * channels
+    for picked in itertools.product(*(basis.items() for basis in bases)):
+        u = [k for (k, _), _ in picked]
+        step = q * (1 + slope / 16 * math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, largest, strict=True)) / d))
+        weight = step * math.prod(v for _, v in picked) * mask(tuple(cell for (_, cell), _ in picked))
+        for c in range(channels):
+            code = int(heads[(c, *u, *(cell for (_, cell), _ in picked))])
+            size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
+            y[c] += math.copysign(size, code) * weight
+    if pitch:
+        taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
+        for picked in itertools.product(*(t.items() for t in taps)):
+            for c in range(channels):
+                y[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q / 4 * math.prod(t for _, t in picked)
+    n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
+    rotation = np.eye(channels)
+    for k, i in itertools.product(range(n), repeat=2):
+        rotation[k, i] = math.sqrt(2 / n) * math.cos(math.pi * (2 * i + 1) * k / (2 * n)) if k else math.sqrt(1 / n)
+    if quaternion:
+        w, i, j, k = np.array(quaternion) / math.sqrt(sum(v * v for v in quaternion))
+        turn = [
+            [1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)],
+            [2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)],
+            [2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)],
+        ]
+        rotation[:3, :3] = np.array(turn) @ rotation[:3, :3]
+    return [sum(y[k] * rotation[k, i] for k in range(channels)) + (0 if kind == 2 else 0.5) for i in range(channels)]
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if n.endswith("range") and n != "tiles-range"])
+def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -> None:
+    file = inrcodec.open(FILES[name])
+    signal = file.header.signal
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.4, np.asarray(signal.shape) + 0.4, (6, len(signal.shape)))
+    points[0] = 0.5
+    codes = decode(FILES[name])
+    expected = np.array([value_at(FILES[name], codes, list(p)) for p in points])
+    if signal.alpha:
+        expected[:, -1] = (expected[:, -1] + 0.08) / 1.16
+    if signal.kind == "array":
+        expected = signal.offset + signal.scale * expected
+    # weights are single precision in the package: 24 bits, times the sums over a few hundred of them
+    np.testing.assert_allclose(file.sample(points), expected, atol=2e-6 * max(1.0, abs(signal.scale)), rtol=0)
+
+
+# --- the text's own tables
+
+
+def test_the_text_states_the_tables_of_the_code() -> None:
+    from inrcodec.entropy import context, tables
+    from inrcodec.fields import cosine
+    from inrcodec.priors.tables import SHA256
+    from inrcodec.render import ALPHA_MARGIN
+
+    assert f"| T | {' '.join(map(str, context._THRESHOLDS))} |" in TEXT
+    assert f"entries of {context._BAND_STARTS}" in TEXT
+    assert f"entries of {context._TIME_BANDS}" in TEXT
+    for kind, n in context.N_CONTEXTS.items():
+        assert f"{kind} {n}" in TEXT
+    assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT
+    assert SHA256 in TEXT
+    assert cosine.SPLINE_STEP == 1 / 4
+    assert cosine.MASKING_UNIT == 1 / 4
+    from dataclasses import astuple
+
+    assert {k: astuple(w) for k, w in context._WEIGHTS.items()} == WEIGHTS
+    assert ALPHA_MARGIN == 0.08
+    assert len(context._THRESHOLDS) + 1 == context.N_CLASSES
