@@ -99,7 +99,7 @@ class _Bundle:
 
     def batches(self, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(cells [b], positions [b, P]) in runs of bounded size."""
-        run = max(1, 2**22 // (len(self.u) * width))
+        run = max(1, 2**21 // (len(self.u) * width))
         for at in range(0, len(self.cells), run):
             begins = np.asarray(self.begins[at : at + run])
             yield np.asarray(self.cells[at : at + run]), begins[:, None] + np.arange(len(self.u))
@@ -149,14 +149,13 @@ class _Bundle:
         n = -(-self.depth // block)
         padded = np.zeros((len(weights), n * block, weights.shape[2]))
         padded[:, : self.depth] = weights * self._norm[:, None]
-        inner = padded.reshape(len(weights), n, block, -1)
+        inner = padded.reshape(len(weights), n, block, -1).transpose(0, 2, 1, 3).reshape(len(weights), block, -1)
         theta = np.pi / self.size * self.u
         fine = theta[:, None] * np.arange(block)
         coarse = theta[:, None] * (block * np.arange(n) + self._shift)
-        out = np.zeros((len(weights), len(theta), weights.shape[2]))
-        for i in range(n):
-            out += np.cos(coarse[:, i, None]) * (np.cos(fine) @ inner[:, i])
-            out -= np.sin(coarse[:, i, None]) * (np.sin(fine) @ inner[:, i])
+        shape = (len(weights), len(theta), n, weights.shape[2])
+        out = np.einsum("bpnr,pn->bpr", (np.cos(fine) @ inner).reshape(shape), np.cos(coarse))
+        out -= np.einsum("bpnr,pn->bpr", (np.sin(fine) @ inner).reshape(shape), np.sin(coarse))
         return out * self.window[:, None]
 
 

@@ -156,9 +156,11 @@ class CosineField(Field):
         steps = self._steps(quantiser).astype(np.float32)
         masking = self._masking(spline[0][self.signal.channels :] if self.spec.masking else None).astype(np.float32)
         one, more = (np.float32(s / 64) for s in quantiser.shrink)
-        weights = np.empty(heads.shape, np.float32)
+        weights = np.zeros(heads.shape, np.float32)
         for cells in self._blocks():
             block = heads[self._at(cells)]
+            if not block.any():  # nothing here, or not read: a region's decode leaves these pages untouched
+                continue
             magnitude = np.abs(block).astype(np.float32)
             magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
             weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
