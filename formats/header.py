@@ -43,7 +43,11 @@ def pack_header(header: Header) -> bytes:
         + ([_float_bits(s.offset), _float_bits(s.scale), int(s.channel_axis)] if s.kind == "array" else []),
         list(header.cells),
         [ARCHS[f.arch], BODIES[f.body]]
-        + ([list(f.pitch), list(f.rotation), int(f.masking)] if f.body == "cosine" else [f.width, f.depth, f.omega, f.features, f.seed]),
+        + (
+            [list(f.pitch), list(f.rotation), int(f.masking)]
+            if f.body == "cosine"
+            else [f.width, f.depth, f.omega, f.features, f.seed]
+        ),
         [list(q.steps), q.slope, *q.shrink],
         [CODERS[header.coder], header.table_set],
         list(header.levels),

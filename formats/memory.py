@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from inrcodec.formats.array import from_values
 
 from inrcodec.errors import SignalError
-from inrcodec.formats.array import from_values
 from inrcodec.signals import Signal, SignalMeta, normalise
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ def _sound(values: np.ndarray, sample_rate_hz: int) -> Signal:
     frames = values[:, None] if values.ndim == 1 else values
     types = {"float32": "f4", "float64": "f8", "int16": "i2", "int32": "i4", "uint8": "u1"}
     if frames.ndim != 2 or not 1 <= frames.shape[1] <= 8 or str(values.dtype) not in types:
-        raise SignalError(f"sound of shape {list(values.shape)}, {values.dtype}: wanted [N] or [N, 1 … 8] of {list(types)}")
+        raise SignalError(
+            f"sound of shape {list(values.shape)}, {values.dtype}: wanted [N] or [N, 1 … 8] of {list(types)}"
+        )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise SignalError("sound has samples that are not finite")
-    meta = SignalMeta("sound", frames.shape[:1], frames.shape[1], types[str(values.dtype)], sample_rate_hz=sample_rate_hz)
+    meta = SignalMeta(
+        "sound", frames.shape[:1], frames.shape[1], types[str(values.dtype)], sample_rate_hz=sample_rate_hz
+    )
     return Signal(normalise(frames, meta), meta)

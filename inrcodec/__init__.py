@@ -31,7 +31,7 @@ _LAZY = {
     "write": "sound",
     "info": "sound",
 }
-__all__ = ["__version__", *_LAZY]
+__all__ = ["__version__", *_LAZY]  # noqa: PLE0604 (the names are strings)
 
 
 def __getattr__(name: str) -> Any:

@@ -93,9 +93,7 @@ class Decoder:
     def chunks_for(self, settings: DecodeSettings) -> set[int]:
         """The chunks that decoding with these settings reads."""
         out = lattice(self.header.signal, settings)
-        axes = [
-            np.array([a / s + 1e-9, b / s - 1e-9]) for a, b, s in zip(out.start, out.stop, out.scale, strict=True)
-        ]
+        axes = [np.array([a / s + 1e-9, b / s - 1e-9]) for a, b, s in zip(out.start, out.stop, out.scale, strict=True)]
         cells = self.field.cells_for(axes, out.scale)
         heads = len(self.field.layouts) - 1
         return {
@@ -147,7 +145,7 @@ def digest(codes: Sequence[np.ndarray]) -> bytes:
     """Truncated SHA-256 of all codes as little-endian int32, tensor after tensor."""
     h = hashlib.sha256()
     for array in codes:
-        h.update(np.ascontiguousarray(array, "<i4"))
+        h.update(np.ascontiguousarray(array, "<i4").data)
     return h.digest()[:DIGEST_BYTES]
 
 
@@ -324,5 +322,3 @@ def _overlap(tile: Sequence[tuple[int, int]], cells: Sequence[tuple[int, int]]) 
 def _version() -> tuple[int, int, int]:
     major, minor, patch = (int(v) for v in __version__.split(".")[:3])
     return major, minor, patch
-
-

@@ -55,7 +55,8 @@ class EncodeSettings:
         _within("quality", self.quality, 0, 100)
         for name, low, high in (
             ("psnr_db", 1, 200), ("bits_per_sample", 1e-6, 1e4), ("target_bytes", 1, 2**40), ("kbit_per_s", 1e-3, 1e6),
-            ("width", 1, 4096), ("depth", 0, 16), ("bits", 2, 16), ("iterations", 1, 10**7), ("time_limit_s", 0.01, 1e7),
+            ("width", 1, 4096), ("depth", 0, 16), ("bits", 2, 16), ("iterations", 1, 10**7),
+            ("time_limit_s", 0.01, 1e7),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None:

@@ -6,11 +6,25 @@ Needs no numpy: `info` reads a file with this module and formats.container alone
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .grid import Grid
 from .signals import SignalMeta
 
-__all__ = ["FieldSpec", "Header", "Part", "Quantiser", "Stream", "TensorLayout", "MAX_CODE", "MAX_MDB", "STEP_UNIT", "n_tiles", "plan", "tiles"]
+__all__ = [
+    "FieldSpec",
+    "Header",
+    "Part",
+    "Quantiser",
+    "Stream",
+    "TensorLayout",
+    "MAX_CODE",
+    "MAX_MDB",
+    "STEP_UNIT",
+    "n_tiles",
+    "plan",
+    "tiles",
+]
 
 MAX_CODE = 2**30 - 1  # largest magnitude a code may have
 MAX_MDB = 1_000_000  # quality_mdb of an exact reconstruction
@@ -143,7 +157,9 @@ def plan(layouts: tuple[TensorLayout, ...], levels: tuple[int, ...]) -> list[tup
     first = tuple(Part(i, tuple((0, n) for n in layouts[i].cells), 0, layouts[i].n_diagonals) for i in shared)
     areas = tiles(layouts[heads].cells)
     bounds = (0, *levels, layouts[heads].n_diagonals)
-    chunks = [(Part(heads, area, low, high),) for low, high in zip(bounds, bounds[1:], strict=False) for area in areas]
+    chunks: list[tuple[Part, ...]] = [
+        (Part(heads, area, low, high),) for low, high in pairwise(bounds) for area in areas
+    ]
     if not first:
         return chunks
     return [first + chunks[0], *chunks[1:]] if len(areas) == 1 else [first, *chunks]

@@ -12,6 +12,7 @@ from ..stream import MAX_CODE, Part, TensorLayout
 
 __all__ = ["EntropyCoder", "check_magnitudes", "valid_codes"]
 
+
 class EntropyCoder(ABC):
     """Chunks are lists of Parts (stream.plan). Chunks of one tile share adaptive state, so decoding a chunk
     needs the earlier chunks that hold parts of the same tile; other tiles may be missing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -81,11 +82,9 @@ class CosineTile:
         self._codes = codes
         self._cells = codes.shape[1 + n_axes :]
         frequencies = codes.shape[1 : 1 + n_axes]
-        self._flat = codes  # indexed by a tuple of frequency index arrays
         self._valid = valid
-        self._second = np.flatnonzero(sum(np.indices(self._cells)).reshape(-1) % 2 == 1)
-        self._first = np.flatnonzero(sum(np.indices(self._cells)).reshape(-1) % 2 == 0)
-        self._frequencies = frequencies
+        half = np.indices(self._cells).sum(0).reshape(-1) % 2
+        self._first, self._second = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
         self._order = _Diagonals(frequencies)
         empty = np.zeros((codes.shape[0], 1, int(np.prod(self._cells))), np.int32)
         self._last, self._last_around = empty, empty  # magnitudes of one diagonal below, and around each cell
@@ -96,7 +95,7 @@ class CosineTile:
         stop = np.full(len(self._codes), low)
         for s in range(low, high):
             index = self._order.members(s)
-            alive = (self._codes[(slice(None), *index)] != 0).reshape(len(self._codes), -1).any(1)
+            alive = (self._codes[:, *index] != 0).reshape(len(self._codes), -1).any(1)
             stop[alive] = s + 1
         return stop
 
@@ -116,10 +115,11 @@ class CosineTile:
         both_around = self._gather(self._before_around, self._order.both_lower(s))
         band = self._order.band(s)
         valid = None if self._valid is None else self._valid[index].reshape(n, k)
-        truth = self._codes[(slice(None), *index)].reshape(n_colours, n, k)
+        truth = self._codes[:, *index].reshape(n_colours, n, k)
         magnitude = np.zeros((n_colours, n, k), np.int32)
         if (s < stops).any():
             for half, cells in enumerate((self._first, self._second)):
+                earlier = np.zeros((n, k), np.int32)  # magnitudes of the colours before, this half's cells only
                 for c in range(n_colours):
                     if s >= stops[c] or not len(cells):
                         continue
@@ -131,7 +131,7 @@ class CosineTile:
                     if w.faces:
                         weighted += w.faces * _faces(magnitude[c], self._cells)
                     if w.colours:
-                        weighted += w.colours * magnitude[:c].sum(0)
+                        weighted += w.colours * earlier
                     weighted = weighted[:, cells]
                     context = ((magnitude_class(weighted) * N_BANDS + band) * 2 + min(c, 1)) * 2 + half
                     if valid is None:
@@ -142,12 +142,12 @@ class CosineTile:
                         got[exists] = code(context[exists], truth[c][:, cells][exists])
                     values[c][:, cells] = got
                     magnitude[c][:, cells] = capped(got)
-            self._codes[(slice(None), *index)] = values.reshape(n_colours, n, *self._cells)
+                    earlier[:, cells] += magnitude[c][:, cells]
+            self._codes[:, *index] = values.reshape(n_colours, n, *self._cells)
         self._before, self._before_around = self._last, self._last_around
         # one row of zeros more, for the frequencies beyond the axes
         self._last = np.concatenate([magnitude, np.zeros((n_colours, 1, k), np.int32)], 1)
         self._last_around = _around(self._last, self._cells)
-
 
     def _gather(self, x: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
         """Sum over several neighbours: x [C, rows + 1, K], each of `rows` [n] -> [C, n, K]."""
@@ -186,6 +186,7 @@ class TimeTile:
         older = np.zeros((n_channels, m + 4), np.int32)
         for t in range(n_cells):
             now = np.zeros((n_channels, m + 4), np.int32)
+            earlier = np.zeros(m + 4, np.int32)  # magnitudes of the channels before
             for c in range(n_channels):
                 end = int(stops[c])
                 if not end:
@@ -193,7 +194,7 @@ class TimeTile:
                 p, q, own = past[c], older[c], now[c]
                 steady = 8 * p[2:-2] + 4 * (p[1:-3] + p[3:-1]) + 2 * (p[:-4] + p[4:]) + 4 * q[2:-2]
                 loose = 6 * p[2:-2] + 2 * (p[1:-3] + p[3:-1])
-                joint = 6 * now[:c, 2:-2].sum(0)
+                joint = 6 * earlier[2:-2]
                 for parity in (0, 1):
                     weighted = (loose + 8 * (own[1:-3] + own[3:-1]) if parity else steady) + joint
                     k = np.arange(parity, end, 2)
@@ -204,6 +205,7 @@ class TimeTile:
                     got = code(context, self._codes[c, k, t])
                     self._codes[c, k, t] = got
                     own[2 + k] = capped(got)
+                earlier += own
             past, older = now, past
 
 
@@ -287,7 +289,7 @@ class _Diagonals:
         highest = np.max([u * 16 // m for u, m in zip(self._sorted, frequencies, strict=True)], axis=0)
         self._band = np.searchsorted(_BAND_STARTS, highest, side="right")
 
-    def members(self, s: int) -> tuple[np.ndarray, ...]:
+    def members(self, s: int) -> tuple[Any, ...]:
         return tuple(self._sorted[:, self._ends[s] : self._ends[s + 1]])
 
     def band(self, s: int) -> np.ndarray:
@@ -339,7 +341,8 @@ def _faces(x: np.ndarray, cells: tuple[int, ...]) -> np.ndarray:
 
 
 def _view(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
-    return x[(..., part, *(slice(None),) * (-axis - 1))]
+    index: tuple[Any, ...] = (..., part, *(slice(None),) * (-axis - 1))
+    return x[index]
 
 
 def _prediction(faces: np.ndarray, corner: np.ndarray, n_axes: int) -> np.ndarray:
@@ -353,10 +356,9 @@ def _to_residual(plane: np.ndarray) -> np.ndarray:
     """Knots -> knots minus their prediction; beyond the first row, column, … everything counts as 0."""
     padded = np.pad(plane.astype(np.int64), [(1, 0)] * plane.ndim)
     inner = (slice(1, None),) * plane.ndim
-    faces = sum(
-        padded[tuple(slice(None, -1) if d == axis else slice(1, None) for d in range(plane.ndim))]
-        for axis in range(plane.ndim)
-    )
+    faces = np.zeros(plane.shape, np.int64)
+    for axis in range(plane.ndim):
+        faces += padded[tuple(slice(None, -1) if d == axis else slice(1, None) for d in range(plane.ndim))]
     corner = padded[(slice(None, -1),) * plane.ndim]
     return (padded[inner] - _prediction(faces, corner, plane.ndim)).astype(np.int32)
 
@@ -368,7 +370,9 @@ def _from_residual(residual: np.ndarray) -> np.ndarray:
     order = _Diagonals(residual.shape)
     for s in range(sum(m - 1 for m in residual.shape) + 1):
         index = order.members(s)
-        faces = sum(padded[tuple(i + (d != axis) for d, i in enumerate(index))] for axis in range(n))
+        faces = np.zeros(len(index[0]), np.int64)
+        for axis in range(n):
+            faces += padded[tuple(i + (d != axis) for d, i in enumerate(index))]
         value = residual[index] + _prediction(faces, padded[index], n)
         # hostile residuals must not run away; honest knots are far inside
         padded[tuple(i + 1 for i in index)] = np.clip(value, -(2**30), 2**30)

@@ -110,8 +110,9 @@ class _Bundle:
             return self._table @ weights
         if self._at_centres and self.scale >= 1:
             index, sign = self._reflected()
-            return _cosine_transform(weights[:, : self.size], self.last, inverse=True)[:, index] * (
-                (sign * self.window)[:, None]
+            return (
+                _cosine_transform(weights[:, : self.size], self.last, inverse=True)[:, index]
+                * ((sign * self.window)[:, None])
             )
         return self._evaluate_anywhere(weights)
 

@@ -144,7 +144,9 @@ class CosineField(Field):
         low, fall = fitted.tuning.rounding
         rounding = low - fall * self._frequency
         for cells in self._blocks():
-            weights = self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
+            weights = (
+                self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
+            )
             level = np.floor(np.abs(weights) / (steps * masking[self._at(cells)]) + rounding)
             heads[self._at(cells)] = _to_codes(np.copysign(level, weights))
         return (*codes, heads)
@@ -247,7 +249,9 @@ class CosineField(Field):
         log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
         log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
         for sizes, axis in zip(self.grid.sizes, self._splines, strict=True):  # moves each axis to the end when done
-            log = np.moveaxis(axis.project(np.repeat(log.reshape(log.shape[0], -1), sizes, axis=0)).reshape(-1, *log.shape[1:]), 0, -1)
+            log = np.moveaxis(
+                axis.project(np.repeat(log.reshape(log.shape[0], -1), sizes, axis=0)).reshape(-1, *log.shape[1:]), 0, -1
+            )
         return _to_codes(np.rint(log / MASKING_UNIT))[None]
 
     def _project_spline(self, samples: np.ndarray) -> np.ndarray:
@@ -279,7 +283,8 @@ class CosineField(Field):
     def _synthesise(self, heads: np.ndarray, bases: Sequence[CosineAxis]) -> np.ndarray:
         """Heads -> values [*n, C]; one axis after the other, last first."""
         n = len(bases)
-        x = heads[(..., *(b.cells for b in bases))].astype(np.float64)
+        chosen: tuple[Any, ...] = (..., *(b.cells for b in bases))
+        x = heads[chosen].astype(np.float64)
         for d in reversed(range(n)):
             # x is [n_{d+1}, …, C, M_0 … M_d, m_0 … m_d]: bring M_d and m_d to the front
             done = n - 1 - d
@@ -303,9 +308,7 @@ class CosineField(Field):
         out = np.empty((len(coords), self.signal.channels))
         for i, point in enumerate(coords):
             axes = [point[d : d + 1] for d in range(coords.shape[1])]
-            value = self._synthesise(
-                heads, [CosineAxis(b, x) for b, x in zip(self.grid.borders, axes, strict=True)]
-            )
+            value = self._synthesise(heads, [CosineAxis(b, x) for b, x in zip(self.grid.borders, axes, strict=True)])
             if spline:
                 value = value + self._evaluate_spline(spline[0], axes)
             out[i] = value.reshape(-1)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..colour import fixed_rotation
 from ..grid import Grid
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
@@ -23,7 +24,6 @@ from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from .base import Field, OnStep
 from .budget import bits_wanted, check_codes, uniform_cells
 from .ensemble import default_omega, round_codes, whole_step
-from ..colour import fixed_rotation
 from .heads import distinct_shapes, orthonormalise, residual, solve_heads
 from .layers import MlpShape, evaluate
 from .locate import RUN_LIMIT, axis_runs, gather, lattice_blocks, point_blocks, product_block
