@@ -86,7 +86,7 @@ class _Search:
         admissible = [(v, x) for x, v in self._seen.items() if v >= -margin]
         if not admissible:
             raise unreachable(max(self._seen.values()))
-        return math.exp(min(admissible)[1])
+        return math.exp(max(admissible, key=lambda found: (-found[0], found[1]))[1])  # the coarsest of equals
 
     def _evaluate(self, at: float) -> float:
         if at not in self._seen:

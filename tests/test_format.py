@@ -432,7 +432,7 @@ def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float
         taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
         for picked in itertools.product(*(t.items() for t in taps)):
             for c in range(channels):
-                y[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q / 4 * math.prod(t for _, t in picked)
+                y[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * math.prod(t for _, t in picked)
     n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
     rotation = np.eye(channels)
     for k, i in itertools.product(range(n), repeat=2):
@@ -481,7 +481,7 @@ def test_the_text_states_the_tables_of_the_code() -> None:
         assert f"{kind} {n}" in TEXT
     assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT
     assert SHA256 in TEXT
-    assert cosine.SPLINE_STEP == 1 / 4
+    assert cosine.SPLINE_STEP == 5 / 16
     assert cosine.MASKING_UNIT == 1 / 4
     from dataclasses import astuple
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cost import n_knots
 
-__all__ = ["CosineAxis", "SplineAxis"]
+__all__ = ["CosineAxis", "SplineAxis", "functions_at"]
 
 TABULATED = 64  # cells of up to so many samples are evaluated from a table of all their functions
 
@@ -167,15 +167,35 @@ def _cosine_transform(x: np.ndarray, last: bool, *, inverse: bool) -> np.ndarray
     return fft.dct(x, (3 if inverse else 2) if last else 4, axis=1, norm="ortho")
 
 
-def _window(u: np.ndarray, size: int, left: float, right: float) -> np.ndarray:
-    w = np.ones(len(u))
-    if left:
-        near = u < left
-        w[near] = np.sin(np.pi / 4 * (1 + u[near] / left))
-    if right:
-        near = u > size - right
-        w[near] = np.cos(np.pi / 4 * (1 + (u[near] - size) / right))
-    return w
+def functions_at(borders: tuple[int, ...], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scattered positions x [N] -> (cells [N, 2], values [N, 2, M]) of the functions that live there: those of the cell
+    that holds each position, and those of the neighbour that overlaps it (zeros where none does)."""
+    edges = np.asarray(borders, np.float64)
+    sizes = np.diff(edges)
+    half = np.minimum(sizes[1:], sizes[:-1]) / 2
+    left, right = np.concatenate([[0.0], half]), np.concatenate([half, [0.0]])
+    own = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(sizes) - 1)
+    step = (x > edges[own + 1] - right[own]).astype(np.int64) - (x < edges[own] + left[own])
+    other = np.clip(own + step, 0, len(sizes) - 1)
+    cells = np.stack([own, other], 1)
+    k = np.arange(int(sizes.max()))
+    u, size = x[:, None] - edges[cells], sizes[cells]
+    last = cells == len(sizes) - 1
+    norm = np.sqrt(2 / size) * _window(u, size, left[cells], right[cells])
+    norm[:, 1] *= other != own
+    values = np.cos(np.pi * (k + np.where(last, 0, 0.5)[..., None]) * (u / size)[..., None]) * norm[..., None]
+    values[..., 0] *= np.where(last, np.sqrt(0.5), 1)
+    values *= k < size[..., None]
+    return cells, values
+
+
+def _window(u: np.ndarray, size: np.ndarray | int, left: np.ndarray | float, right: np.ndarray | float) -> np.ndarray:
+    """w at u samples from a cell's left border; left and right: half widths of its overlaps, 0 for none."""
+    rise = np.minimum(u / np.maximum(left, 1e-9), 1)
+    fall = np.maximum((u - size) / np.maximum(right, 1e-9), -1)
+    return np.where(np.greater(left, 0), np.sin(np.pi / 4 * (1 + rise)), 1) * np.where(
+        np.greater(right, 0), np.cos(np.pi / 4 * (1 + fall)), 1
+    )
 
 
 def _fade(ratio: np.ndarray) -> np.ndarray:

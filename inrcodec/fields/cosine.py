@@ -11,15 +11,16 @@ import numpy as np
 
 from ..colour import fit_rotation, rotation
 from ..grid import Grid
+from ..quantize import rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
-from ..stream import MAX_CODE, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from .axis import CosineAxis, SplineAxis
+from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
+from .axis import CosineAxis, SplineAxis, functions_at
 from .base import Field, OnStep, Progress
 
 __all__ = ["CosineField"]
 
-SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
+SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
 
@@ -35,15 +36,14 @@ class Tuning:
 
     slope: int  # γ in 1/16: steps grow with frequency
     masking: bool
-    # A code grows when it passes 1 minus this fraction of the next: at frequency 0, and how much less at Nyquist.
-    rounding: tuple[float, float]
+    trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
 
 
 TUNINGS = {
-    "psnr": Tuning(slope=0, masking=False, rounding=(0.36, 0.0), shrink=(3, 2), first_step=1.0),
-    "perceptual": Tuning(slope=128, masking=True, rounding=(0.45, 0.20), shrink=(-2, -1), first_step=0.45),
+    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0),
+    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45),
 }
 
 
@@ -118,9 +118,9 @@ class CosineField(Field):
         return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune])
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
-        """Quality 75 is a step of 28/255 at γ = 0, 100 is half an 8-bit level. A sound's quality is relative to
+        """Quality 75 is a step of 22.5/255 at γ = 0, 100 is half an 8-bit level. A sound's quality is relative to
         its own loudness, so that a quiet recording is not all zeros."""
-        step = (0.5 + 28 * ((100 - settings.quality) / 25) ** 1.5) / 255
+        step = (0.5 + 22 * ((100 - settings.quality) / 25) ** 1.5) / 255
         step *= fitted.tuning.first_step
         if self.signal.kind == "sound":
             rms = float(np.sqrt(np.mean(np.square(fitted.samples, dtype=np.float64))))
@@ -135,21 +135,18 @@ class CosineField(Field):
         codes = []
         spline = None
         if fitted.spline is not None:
-            knots = _to_codes(np.rint(fitted.spline / self._spline_step(quantiser)))
+            knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)))
             spline = knots * self._spline_step(quantiser)
             codes.append(knots if fitted.masking is None else np.concatenate([knots, fitted.masking]))
-        heads = np.zeros(self.layouts[-1].shape, np.int32)
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps = self._steps(quantiser)
         masking = self._masking(fitted.masking)
-        low, fall = fitted.tuning.rounding
-        rounding = low - fall * self._frequency
         for cells in self._blocks():
             weights = (
                 self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
             )
-            level = np.floor(np.abs(weights) / (steps * masking[self._at(cells)]) + rounding)
-            heads[self._at(cells)] = _to_codes(np.copysign(level, weights))
-        return (*codes, heads)
+            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        return (*codes, rate_optimal(scaled, self.layouts[-1], fitted.tuning.trade))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32."""
@@ -178,7 +175,10 @@ class CosineField(Field):
         return values @ self._rotation + self._centre
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._sample_block(weights, c) for c in np.array_split(coords, len(coords) // 512 + 1)])
+        per_point = self.signal.channels * int(np.prod([2 * m for m in self.grid.largest]))
+        run = max(1, BLOCK_VALUES // per_point)
+        blocks = [self._sample_block(weights, coords[at : at + run]) for at in range(0, len(coords), run)]
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """One cell more on either side than hold the positions: neighbours overlap."""
@@ -252,7 +252,7 @@ class CosineField(Field):
             log = np.moveaxis(
                 axis.project(np.repeat(log.reshape(log.shape[0], -1), sizes, axis=0)).reshape(-1, *log.shape[1:]), 0, -1
             )
-        return _to_codes(np.rint(log / MASKING_UNIT))[None]
+        return to_codes(np.rint(log / MASKING_UNIT))[None]
 
     def _project_spline(self, samples: np.ndarray) -> np.ndarray:
         """Least-squares knots [C, *knots] of samples [*shape, C], one axis after the other."""
@@ -302,19 +302,28 @@ class CosineField(Field):
         return x
 
     def _sample_block(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
-        """Scattered positions one axis at a time: every position is a lattice of its own, its axes contracted
-        against the few cells it touches."""
+        """Positions [N, D] -> values [N, C]: the two cells per axis that each position touches, contracted axis by
+        axis with their functions there."""
         *spline, heads = weights
-        out = np.empty((len(coords), self.signal.channels))
-        for i, point in enumerate(coords):
-            axes = [point[d : d + 1] for d in range(coords.shape[1])]
-            value = self._synthesise(heads, [CosineAxis(b, x) for b, x in zip(self.grid.borders, axes, strict=True)])
-            if spline:
-                value = value + self._evaluate_spline(spline[0], axes)
-            out[i] = value.reshape(-1)
-        return out @ self._rotation + self._centre
-
-
-def _to_codes(values: np.ndarray) -> np.ndarray:
-    """Whole numbers -> int32 codes; absurdly fine steps saturate at what the coders can hold."""
-    return np.clip(values, -MAX_CODE, MAX_CODE).astype(np.int32)
+        n_axes, n = coords.shape[1], len(coords)
+        axes = [functions_at(b, x) for b, x in zip(self.grid.borders, coords.T, strict=True)]
+        cells = [c.reshape(n, *(2 if d == i else 1 for i in range(n_axes))) for d, (c, _) in enumerate(axes)]
+        # [C, M_0 …, N, 2, 2 …] -> [N, C, M_0 …, 2, 2 …]
+        chosen: tuple[Any, ...] = (slice(None), *(slice(None),) * n_axes, *cells)
+        x = np.moveaxis(heads[chosen], 1 + n_axes, 0).astype(np.float64)
+        for d in reversed(range(n_axes)):
+            # bring M_d and its pair of cells, the last of both runs, together at the end
+            x = np.moveaxis(x, 2 + d, -1)
+            x = np.einsum("n...sm,nsm->n...", x, axes[d][1])
+        values = x
+        if spline:
+            knots = spline[0]
+            for d, axis in reversed(list(enumerate(self._splines))):
+                rows = axis.evaluate(np.eye(axis.n_knots), coords[:, d])  # [N, knots]
+                knots = (
+                    np.einsum("c...k,nk->nc...", knots, rows)
+                    if d == n_axes - 1
+                    else np.einsum("nc...k,nk->nc...", knots, rows)
+                )
+            values = values + knots
+        return values @ self._rotation + self._centre
