@@ -15,9 +15,10 @@ test: $(VENV)/.test
 demo: $(VENV)/.plain
 	$(BIN)/python benchmarks/demo.py $(ARGS)
 
-# make bench DATA="photo.png folder/" AUDIO=sound.wav
+# make bench DATA="photo.png folder/" AUDIO=sound.wav CAPACITY=picture.jpg
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/run.py $(DATA) $(if $(AUDIO),--audio $(AUDIO))
+	$(BIN)/python benchmarks/run.py $(DATA) $(if $(AUDIO),--audio $(AUDIO)) \
+		$(if $(CAPACITY),--capacity $(CAPACITY))
 
 # mypy finds modules by their place on disk: links put formats/ and cli/ where they are imported from
 lint: $(VENV)/.test

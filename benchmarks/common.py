@@ -32,6 +32,7 @@ class Run:
     quick: bool = False
     jobs: int = 2
     cache: Cache = field(default_factory=lambda: Cache(None))
+    capacity: Path | None = None  # a picture for the section of that name
 
     @property
     def repeats(self) -> int:

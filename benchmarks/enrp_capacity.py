@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from pathlib import Path
 
 import numpy as np
+from common import Run
 from PIL import Image
 
 from inrcodec.fields.cellfit import Cells, train
@@ -22,6 +24,7 @@ from inrcodec.fitting import AdamSettings
 from inrcodec.grid import Grid
 
 SIDE = 128
+PAPER_DB = 20 * math.log10(2)  # the paper's signal lies in [-1, 1], its peak counts 1
 
 
 def main() -> None:
@@ -37,27 +40,49 @@ def main() -> None:
     parser.add_argument("--corners", action="store_true")
     asked = parser.parse_args()
 
-    with Image.open(asked.image) as picture:
+    psnr, seconds, parameters = capacity(
+        asked.image, grid=asked.grid, width=asked.width, depth=asked.depth, steps=asked.steps, device=asked.device,
+        seed=asked.seed, closed=asked.closed, corners=asked.corners,
+    )  # fmt: skip
+    print(
+        f"M={asked.grid} width={asked.width} depth={asked.depth} steps={asked.steps} parameters={parameters:,}: "
+        f"{psnr:.2f} dB (signal in [0, 1]), {psnr - PAPER_DB:.2f} dB as the paper counts, {seconds:.1f} s"
+    )
+
+
+def capacity(
+    image: str | Path, *, grid: int = 32, width: int = 128, depth: int = 1, steps: int = 500, device: str = "auto",
+    seed: int = 0, closed: bool = False, corners: bool = False,
+) -> tuple[float, float, int]:  # fmt: skip
+    """PSNR in dB of a signal in [0, 1] before quantisation and clipping, seconds of training, parameters."""
+    with Image.open(image) as picture:
         small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     samples = np.asarray(small, np.float32) / 255
-    grid = Grid.uniform((SIDE, SIDE), (asked.grid, asked.grid))
-    values, coords, mask = gather(samples, grid)
-    if asked.corners:  # the outermost sample centres at ±1 instead of ±(1 - 1/M)
-        coords = coords * np.float32(grid.largest[0] / max(grid.largest[0] - 1, 1))
-    shape = MlpShape(2, asked.width, asked.depth, 3, "siren")
+    cells = Grid.uniform((SIDE, SIDE), (grid, grid))
+    values, coords, mask = gather(samples, cells)
+    if corners:  # the outermost sample centres at ±1 instead of ±(1 - 1/M)
+        coords = coords * np.float32(cells.largest[0] / max(cells.largest[0] - 1, 1))
+    shape = MlpShape(2, width, depth, 3, "siren")
     started = time.perf_counter()
     weights = train(
-        shape, Cells.of(values, coords, mask), seed=asked.seed, iterations=asked.steps, device=asked.device,
-        on_step=lambda progress: None, closed=asked.closed, bias="1/sqrt(in*out)",
-        adam=None if asked.closed else AdamSettings(1e-4, "constant"),
+        shape, Cells.of(values, coords, mask), seed=seed, iterations=steps, device=device,
+        on_step=lambda progress: None, closed=closed, bias="1/sqrt(in*out)",
+        adam=None if closed else AdamSettings(1e-4, "constant"),
     )  # fmt: skip
     seconds = time.perf_counter() - started
     error = evaluate(shape, weights, coords) - values
-    psnr = -10 * math.log10(float(np.mean(error**2)))
-    print(
-        f"M={asked.grid} width={asked.width} depth={asked.depth} steps={asked.steps} "
-        f"parameters={shape.n_parameters * grid.n_cells:,}: "
-        f"{psnr:.2f} dB (signal in [0, 1]), {psnr - 20 * math.log10(2):.2f} dB as the paper counts, {seconds:.1f} s"
+    return -10 * math.log10(float(np.mean(error**2))), seconds, shape.n_parameters * cells.n_cells
+
+
+def capacity_section(run: Run) -> str:
+    """The ensemble paper's S4 on its picture."""
+    if run.capacity is None:
+        return "No picture was given (`make bench CAPACITY=picture.jpg`).\n"
+    psnr, seconds, parameters = capacity(run.capacity)
+    return (
+        f"Ensemble of SIRENs, 32 × 32 cells, width 128, depth 1, {parameters:,} parameters, on {run.capacity.name} at "
+        f"128 × 128, 500 Adam steps of 1e-4, sample-centre coordinates, before quantisation: **{psnr:.2f} dB** (signal "
+        f"in [0, 1]), {psnr - PAPER_DB:.2f} dB as the paper counts (83.08 there), {seconds:.0f} s.\n"
     )
 
 

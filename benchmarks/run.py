@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common import CACHE, ROOT, Cache, Run, file_digest, machine, say, source_digest, table
+from enrp_capacity import capacity_section
 from facts import facts_section
 from rates import eyes_section, psnr_section, rates_section
 from sound import sound_section
@@ -33,6 +34,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Run], str]]] = {
     "speed": ("Speed and memory, one photo", speed_section),
     "large": ("24 megapixels", large_section),
     "sound": ("Sound", sound_section),
+    "capacity": ("An ensemble's capacity", capacity_section),
     "facts": ("Facts", facts_section),
 }
 
@@ -56,8 +58,9 @@ def main() -> int:
     failures = 0
     bodies: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="inrcodec-bench-") as work:
-        run = Run(pictures, args.audio, Path(work), args.quick, args.jobs, Cache(None if args.fresh else CACHE))
-        inputs = [file_digest(path) for path in [*pictures, *([args.audio] if args.audio else [])]]
+        run = Run(pictures, args.audio, Path(work), args.quick, args.jobs, Cache(None if args.fresh else CACHE),
+                  args.capacity)  # fmt: skip
+        inputs = [file_digest(path) for path in [*pictures, *(p for p in (args.audio, args.capacity) if p)]]
         for name in SECTIONS:
             key = f"section {name} {source_digest()} {args.quick} {' '.join(inputs)}"
             if name in chosen:
@@ -130,6 +133,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures what docs/benchmarks.md states, and writes it.")
     parser.add_argument("pictures", nargs="*", type=Path, metavar="FOLDER|FILE", help="default: samples/")
     parser.add_argument("--audio", type=Path, help="a sound for the section sound")
+    parser.add_argument("--capacity", type=Path, help="a picture for the section capacity")
     parser.add_argument("--quick", action="store_true", help="three pictures, every other quality, fewer repeats")
     parser.add_argument("--only", metavar="NAMES", help=f"some of {','.join(SECTIONS)}; others are kept if still true")
     parser.add_argument("--fresh", action="store_true", help="neither read nor write build/bench-cache.json")
