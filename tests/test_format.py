@@ -38,7 +38,7 @@ WEIGHTS = {  # §7.1, column by column
     (1, 0): (12, 2, 1, 2, 1, 0, 2),
     (1, 1): (8, 2, 1, 1, 0, 12, 1),
 }
-INCREMENT, LIMIT = 128, 2**22
+INCREMENT, LIMIT = 32, 2**22
 N_SYMBOLS = 68
 Index = tuple[int, ...]
 

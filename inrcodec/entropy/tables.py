@@ -9,7 +9,7 @@ from .range_stream import PRECISION, Reader, Writer
 
 __all__ = ["AdaptiveTables"]
 
-INCREMENT = 128  # weight of one coded symbol against the starting counts (rows of 2^13)
+INCREMENT = 32  # weight of one coded symbol against the starting counts (rows of 2^13)
 LIMIT = 2**22  # a row whose counts pass this is halved: counts · 2^24 stay inside 63 bits, old statistics fade
 
 
