@@ -131,7 +131,8 @@ def _report(file: Reader, source: str, target: str, what: str) -> None:
     name = Path(source).name if source != "-" else shown(source)
     say(f"{name} → {shown(target, stream='output')} ({what})")
     if file.truncated:
-        say(f"{shown(source)}: cut off; decoded as far as it goes")
+        n = sum(section["type"] == "DATA" for section in file.info()["sections"])
+        say(f"{shown(source)}: cut off; decoded from {n} of its {file.header.n_chunks} parts")
 
 
 def _extent(meta: SignalMeta, n_bytes: int) -> str:

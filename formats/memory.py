@@ -55,9 +55,11 @@ def _sound(values: np.ndarray, sample_rate_hz: int) -> Signal:
         raise SignalError(
             f"sound of shape {list(values.shape)}, {values.dtype}: wanted [N] or [N, 1 … 8] of {list(types)}"
         )
+    if not 1 <= sample_rate_hz < 2**31 or sample_rate_hz != int(sample_rate_hz):
+        raise ValueError(f"sample rate {sample_rate_hz}: wanted a whole number of Hz, at least 1")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise SignalError("sound has samples that are not finite")
     meta = SignalMeta(
-        "sound", frames.shape[:1], frames.shape[1], types[str(values.dtype)], sample_rate_hz=sample_rate_hz
+        "sound", frames.shape[:1], frames.shape[1], types[str(values.dtype)], sample_rate_hz=int(sample_rate_hz)
     )
     return Signal(normalise(frames, meta), meta)

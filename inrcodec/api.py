@@ -51,6 +51,8 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
     unknown = set(settings) - allowed
     if unknown:
         raise ValueError(f"unknown setting {sorted(unknown)[0]}; settings are {', '.join(sorted(allowed))}")
+    if isinstance(settings.get("grid"), int):
+        settings["grid"] = str(settings["grid"])
     signal = as_signal(source, sample_rate_hz=sample_rate_hz)
     return encode_signal(keep_metadata(signal, metadata), EncodeSettings(**settings)).data
 
@@ -262,8 +264,8 @@ def compare(a: str, b: str) -> dict[str, Any]:
     facts = {"a": a, "b": b, "a_bytes": os.path.getsize(a), "b_bytes": os.path.getsize(b), "kind": meta.kind}
     if meta.kind == "sound":
         return facts | {"snr_db": metrics.snr(decoded=decoded, original=original)}
-    if meta.kind == "array":
-        decoded = (decoded * other.scale + other.offset - meta.offset) / meta.scale
+    if (other.offset, other.scale) != (meta.offset, meta.scale):  # arrays: bring both to the units of the original
+        decoded = (decoded.astype(float) * other.scale + other.offset - meta.offset) / meta.scale
     facts["psnr_db"] = metrics.psnr(decoded=decoded, original=original, peak=1.0)
     if meta.kind == "image":
         facts["ssim"] = metrics.ssim(decoded=decoded, original=original, peak=1.0)

@@ -37,8 +37,8 @@ FORMAT = "INR"
 _EXIF_HEAD = b"Exif\0\0"
 _MODES = {"gray": "L", "gray+alpha": "LA", "rgb": "RGB", "rgb+alpha": "RGBA"}
 _EXACT = ("L", "LA", "RGB", "RGBA", "I;16")
-_THROUGH = {"1": "L", "I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16"}  # the rest by way of RGB or RGBA
-_THROUGH_RGB = ("P", "PA", "La", "RGBa", "RGBX", "CMYK", "YCbCr")
+_THROUGH = {"1": "L", "La": "LA", "I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16"}  # the rest by way of RGB or RGBA
+_THROUGH_RGB = ("P", "PA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 def register_pillow_opener() -> None:

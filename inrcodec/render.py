@@ -46,10 +46,7 @@ def lattice(meta: SignalMeta, settings: DecodeSettings) -> Lattice:
     if settings.start_s is not None or settings.duration_s is not None:
         if meta.kind != "sound":
             raise ValueError("--start and --duration belong to sounds")
-        rate = meta.sample_rate_hz * scale[0]
-        start = min(max(round((settings.start_s or 0.0) * rate), 0), shape[0])
-        length = shape[0] - start if settings.duration_s is None else round(settings.duration_s * rate)
-        region = ((start, min(start + max(length, 0), shape[0])),)
+        region = (_span(meta, settings, n=shape[0], rate_hz=meta.sample_rate_hz * scale[0]),)
     if region is None:
         region = tuple((0, n) for n in shape)
     if len(region) != len(shape):
@@ -81,6 +78,20 @@ def _scaled(meta: SignalMeta, settings: DecodeSettings) -> tuple[tuple[int, ...]
     # a sound at twice the samples is the same sound at twice the rate
     shape = tuple(max(1, round(n * settings.scale)) for n in meta.shape)
     return shape, tuple(m / n for m, n in zip(shape, meta.shape, strict=True))
+
+
+def _span(meta: SignalMeta, settings: DecodeSettings, *, n: int, rate_hz: float) -> tuple[int, int]:
+    """--start and --duration in seconds -> (start, stop) in the n samples of the output; a duration may reach past
+    the end."""
+    start_s, duration_s = settings.start_s or 0.0, settings.duration_s
+    if not 0 <= start_s < meta.duration_s:  # NaN fails as well
+        raise ValueError(f"--start {start_s:g}: wanted 0 to less than {meta.duration_s:g} seconds")
+    if duration_s is not None and not duration_s > 0:
+        raise ValueError(f"--duration {duration_s:g}: wanted more than 0 seconds")
+    start = min(round(start_s * rate_hz), n - 1)
+    if duration_s is None or duration_s >= meta.duration_s:
+        return start, n
+    return start, min(start + max(1, round(duration_s * rate_hz)), n)
 
 
 def render(field: Field, weights: Sequence[np.ndarray], out: Lattice) -> np.ndarray:

@@ -234,6 +234,8 @@ REFUSALS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "INRIMAGE-4": (lambda: inrcodec.open(b"#INRIMAGE-4#{\n"), UnsupportedError, "INRIMAGE"),
     "missing file": (lambda: inrcodec.open("/no/such/file.inr"), FileNotFoundError, "file.inr"),
     "metadata": (lambda: inrcodec.encode(picture(9, 9), metadata="gps"), ValueError, "gps"),
+    "negative rate": (lambda: inrcodec.encode(np.zeros(9), sample_rate_hz=-5), ValueError, "sample rate -5"),
+    "rate in between": (lambda: inrcodec.encode(np.zeros(9), sample_rate_hz=0.5), ValueError, "sample rate 0.5"),  # type: ignore[arg-type]
 }
 
 
@@ -295,6 +297,17 @@ def test_encoded_reports_what_the_file_is() -> None:
     original = np.asarray(Image.open(SAMPLES / "tiny.png"))
     assert psnr(decoded=file.decode(), original=original, peak=255) == pytest.approx(made.quality_db, abs=1e-3)
     assert steps and steps[-1].stage == "done"
+
+
+def test_a_grid_may_be_a_number() -> None:
+    assert inrcodec.encode(picture(37, 53), grid=4) == inrcodec.encode(picture(37, 53), grid="4")
+
+
+@pytest.mark.parametrize("values", [np.full((5, 5), 1e300), np.linspace(0, 1e-310, 25).reshape(5, 5)])
+def test_arrays_beyond_single_precision_are_identical_to_themselves(tmp_path: Path, values: np.ndarray) -> None:
+    path = str(tmp_path / "a.npy")
+    np.save(path, values)
+    assert api.compare(path, path)["psnr_db"] == np.inf
 
 
 def test_compare_is_about_files_of_one_shape(tmp_path: Path) -> None:

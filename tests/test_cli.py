@@ -504,6 +504,11 @@ def test_sounds_have_rates_and_durations(cli: Cli) -> None:
     ok(cli("decode sound.inr -o part.flac --start .5 --duration .25"))
     part, _ = soundfile.read("part.flac", always_2d=True)
     np.testing.assert_array_equal(part, sound[22050 : 22050 + 11025])
+    ok(cli("decode sound.inr -o rest.flac --start .5 --duration inf"))
+    np.testing.assert_array_equal(soundfile.read("rest.flac", always_2d=True)[0], sound[22050:])
+    for wrong in ("--start nan", "--start -1", "--start 1e9", "--duration 0", "--duration nan"):
+        outcome = cli(f"decode sound.inr -o no.wav {wrong}")
+        assert (outcome.code, wrong.split()[0] in outcome.err) == (2, True)
 
 
 def test_arrays_come_back_as_arrays(cli: Cli) -> None:

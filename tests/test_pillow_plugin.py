@@ -66,6 +66,12 @@ def test_other_modes_are_converted(mode: str, back: str) -> None:
         assert image.mode == back
 
 
+@pytest.mark.parametrize("mode, back", [("La", "LA"), ("RGBa", "RGBA")])
+def test_premultiplied_alpha_is_divided_out(mode: str, back: str) -> None:
+    with Image.open(saved(Image.new(mode, (8, 8)))) as image:
+        assert image.mode == back
+
+
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_modes_without_a_range_are_refused(mode: str) -> None:
     with pytest.raises(OSError, match=f"cannot write mode {mode}"):
