@@ -164,6 +164,8 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
         write_atomically(target, made.data, overwrite=how.force)
     if not how.quiet:
         say(_summary(source, n_source, made))
+        if made.target_bytes is not None and len(made.data) < 0.97 * made.target_bytes:
+            say(f"  {made.target_bytes:,} bytes were asked for: no step of this field comes nearer")
         if how.verbose:
             h = made.header
             say(f"  {h.field.arch} {h.field.body}, cells {'x'.join(map(str, h.cells[::-1]))}, coder {h.coder}, "

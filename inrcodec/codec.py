@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from . import __version__
-from .cost import largest_cell, n_network_parameters, n_parameters
+from .cost import largest_cell, macs_per_sample, n_network_parameters, n_parameters
 from .entropy import TABLE_SETS, make_coder
 from .errors import FormatError, LimitError, TargetError
 from .fields import Field, field_class
@@ -23,7 +23,7 @@ from .rate import solve_bytes, solve_quality
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, SignalMeta, normalise
-from .stream import MAX_MDB, FieldSpec, Header, Part, Quantiser, Stream, TensorLayout, plan, tiles
+from .stream import MAX_MDB, FieldSpec, Header, Part, Quantiser, Stream, TensorLayout, n_tiles, plan
 
 __all__ = ["Decoder", "encode"]
 
@@ -36,17 +36,9 @@ MACS_PER_VALUE = 2**16  # a limit on multiplications goes with the limit on valu
 ZSTD_MARGIN = 1.25  # a quick zstd pass must come this close to the range coder before the slow one is tried
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """stream: ready to pack. values: what it decodes to at scale 1, as stored samples."""
-
-    stream: Stream
-    values: np.ndarray
-
-
 def encode(
     signal: Signal, settings: EncodeSettings, n_bytes: Callable[[Stream], int], on_step: OnStep = lambda _: None
-) -> Encoded:
+) -> Stream:
     """Fit, quantise and entropy-code one signal. n_bytes gives the size of the file a stream becomes.
 
     Raises ValueError for settings that do not fit the signal, TargetError where no step meets the target.
@@ -117,7 +109,7 @@ class Decoder:
         """Stored values [*shape, C], as sample_type if one is given, and the facts that go with them."""
         meta = self.header.signal
         out = lattice(replace(meta, sample_type=sample_type or meta.sample_type), settings)
-        macs, limit = self.field.macs_per_sample * out.meta.n_samples, self._max_samples * MACS_PER_VALUE
+        macs, limit = macs_per_sample(self.header) * out.meta.n_samples, self._max_samples * MACS_PER_VALUE
         if macs > limit:
             raise LimitError(f"output of {macs:.3g} multiplications, limit {limit:.3g} (--max-pixels raises it)")
         # hostile weights may be infinite: their values are clipped or set to 0 in the end
@@ -176,85 +168,53 @@ class _Search:
     fitted: object
     n_bytes: Callable[[Stream], int]
     on_step: OnStep
-    _tries: int = 0
+    _last: _Trial | None = None
+    _n_trials: int = 0
 
-    def run(self) -> Encoded:
+    def run(self) -> Stream:
         settings, meta = self.settings, self.signal.meta
         step = self.field.initial_step(self.fitted, settings)
         if settings.psnr_db is not None:
             step = solve_quality(self._quality, settings.psnr_db, step)
         elif (target := target_bytes(meta, settings)) is not None:
-            metadata = self.n_bytes(self._stream(self._quantized(step), self.signal.metadata)) - self.n_bytes(
-                self._stream(self._quantized(step), {})
-            )
+            stream = self._trial(step).stream
+            metadata = self.n_bytes(stream) - self.n_bytes(replace(stream, metadata={}))
             if metadata >= target:
                 raise TargetError(f"metadata alone is {metadata:,} bytes of {target:,}; --strip leaves it out")
             step = solve_bytes(self._size, target, step)
-        return self._finish(step)
-
-    def _quantized(self, step: float) -> _Quantized:
-        quantiser = self.field.quantiser(self.fitted, self.settings, step)
-        return _Quantized(self.field, quantiser, self.field.quantize(self.fitted, quantiser))
-
-    def _report(self, stage: str, psnr_db: float | None = None) -> None:
-        self._tries += 1
-        self.on_step(Progress(stage, self._tries, 0, psnr_db))
+        trial = self._trial(step)
+        quality = quality_db(self.signal, trial.values)
+        self.on_step(Progress("done", 1, 1, quality))
+        milli_db = min(max(round(1000 * quality), 0), MAX_MDB)
+        return replace(trial.stream, header=replace(trial.stream.header, quality_mdb=milli_db))
 
     def _quality(self, step: float) -> float:
-        result = quality_db(self.signal, self._quantized(step).values)
-        self._report("search", result)
-        return result
+        quality = quality_db(self.signal, self._trial(step).values)
+        self.on_step(Progress("search", self._n_trials, 0, quality))
+        return quality
 
     def _size(self, step: float) -> int:
-        self._report("search")
-        return self.n_bytes(self._stream(self._quantized(step), self.signal.metadata))
+        self.on_step(Progress("search", self._n_trials + 1, 0))
+        return self.n_bytes(self._trial(step).stream)
 
-    def _stream(self, quantized: _Quantized, metadata: dict[str, bytes], quality: float = 0.0) -> Stream:
-        layouts = self.field.layouts
-        levels = _levels(quantized.codes[-1], layouts[-1])
-        chunks = plan(layouts, levels)
-        coder, payloads = self._code(quantized.codes, layouts, chunks)
-        header = Header(
-            signal=self.signal.meta,
-            cells=self.field.grid.cells,
-            field=self.field.spec,
-            quantiser=quantized.quantiser,
-            coder=coder,
-            table_set=TABLE_SETS[coder],
-            levels=levels,
-            quality_mdb=min(max(round(1000 * quality), 0), MAX_MDB),
-            encoder=_version(),
-        )
-        return Stream(header, tuple(payloads), digest(quantized.codes), metadata)
-
-    def _code(
-        self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
-    ) -> tuple[str, list[bytes]]:
-        """The smaller of the coders' outputs, or that of the one asked for."""
-        if self.settings.entropy == "zstd":
-            return "zstd", make_coder("zstd", 0).encode(codes, layouts, chunks)
-        payloads = make_coder("range", TABLE_SETS["range"]).encode(codes, layouts, chunks)
-        if self.settings.entropy == "auto":
-            from .entropy.zstd import QUICK_LEVEL, ZstdCoder
-
-            size = sum(map(len, payloads))
-            quick = ZstdCoder(QUICK_LEVEL).encode(codes, layouts, chunks)
-            if sum(map(len, quick)) < ZSTD_MARGIN * size:
-                slow = ZstdCoder().encode(codes, layouts, chunks)
-                if sum(map(len, slow)) < size:
-                    return "zstd", slow
-        return "range", payloads
-
-    def _finish(self, step: float) -> Encoded:
-        quantized = self._quantized(step)
-        quality = quality_db(self.signal, quantized.values)
-        stream = self._stream(quantized, self.signal.metadata, quality)
-        self._report("done", quality)
-        return Encoded(stream, quantized.values)
+    def _trial(self, step: float) -> _Trial:
+        """Of this step; the last one is kept, for a search ends on it as a rule."""
+        if self._last is None or self._last.step != step:
+            self._last = None  # large pictures: one at a time
+            quantiser = self.field.quantiser(self.fitted, self.settings, step)
+            codes = self.field.quantize(self.fitted, quantiser)
+            self._last = _Trial(step, self.signal, self.settings.entropy, self.field, quantiser, codes)
+            self._n_trials += 1
+        return self._last
 
 
 @dataclass(frozen=True)
-class _Quantized:
+class _Trial:
+    """A field quantised at one step: what it decodes to, and the stream that holds it."""
+
+    step: float
+    signal: Signal
+    entropy: str
     field: Field
     quantiser: Quantiser
     codes: tuple[np.ndarray, ...]
@@ -265,6 +225,42 @@ class _Quantized:
         weights = self.field.dequantize(self.codes, self.quantiser)
         everything = DecodeSettings(max_samples=2**62)
         return render(self.field, weights, lattice(self.field.signal, everything))
+
+    @cached_property
+    def stream(self) -> Stream:
+        """Its header states the quality in as many bytes as any quality takes: replacing it adds none."""
+        layouts = self.field.layouts
+        levels = _levels(self.codes[-1], layouts[-1])
+        chunks = plan(layouts, levels)
+        coder, payloads = self._code(layouts, chunks)
+        header = Header(
+            signal=self.signal.meta,
+            cells=self.field.grid.cells,
+            field=self.field.spec,
+            quantiser=self.quantiser,
+            coder=coder,
+            table_set=TABLE_SETS[coder],
+            levels=levels,
+            quality_mdb=MAX_MDB,
+            encoder=_version(),
+        )
+        return Stream(header, tuple(payloads), digest(self.codes), self.signal.metadata)
+
+    def _code(self, layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]) -> tuple[str, list[bytes]]:
+        """The smaller of the coders' outputs, or that of the one asked for."""
+        if self.entropy == "zstd":
+            return "zstd", make_coder("zstd", 0).encode(self.codes, layouts, chunks)
+        payloads = make_coder("range", TABLE_SETS["range"]).encode(self.codes, layouts, chunks)
+        if self.entropy == "auto":
+            from .entropy.zstd import QUICK_LEVEL, ZstdCoder
+
+            size = sum(map(len, payloads))
+            quick = ZstdCoder(QUICK_LEVEL).encode(self.codes, layouts, chunks)
+            if sum(map(len, quick)) < ZSTD_MARGIN * size:
+                slow = ZstdCoder().encode(self.codes, layouts, chunks)
+                if sum(map(len, slow)) < size:
+                    return "zstd", slow
+        return "range", payloads
 
 
 def target_bytes(meta: SignalMeta, settings: EncodeSettings) -> int | None:
@@ -299,19 +295,21 @@ def _field(header: Header) -> Field:
 
 
 def _levels(heads: np.ndarray, layout: TensorLayout) -> tuple[int, ...]:
-    """Diagonals that cut the heads into up to MAX_LEVELS progressive levels of about equal bytes, none under
-    LEVEL_BYTES a tile on average."""
+    """Diagonals that cut the heads into up to MAX_LEVELS progressive levels, each about twice as many bytes as the one
+    before, so that a soft picture stands early in the file. The first has LEVEL_BYTES a tile at least, on average."""
     if layout.context != "cosine" or len(layout.frequencies) == 1:
         return ()
     diagonal = sum(np.ix_(*(np.arange(f) for f in layout.frequencies)))
     per_frequency = np.count_nonzero(heads, axis=(0, *range(1 + len(layout.frequencies), heads.ndim)))
     nonzero = np.bincount(np.asarray(diagonal).ravel(), weights=per_frequency.ravel(), minlength=layout.n_diagonals)
     estimate = 0.7 * nonzero.sum()  # bytes: real files spend 5 to 6 bits per nonzero code
-    n = int(min(MAX_LEVELS, estimate / (LEVEL_BYTES * len(tiles(layout.cells)))))
+    n = MAX_LEVELS
+    while n > 1 and estimate / 2 ** (n - 1) < LEVEL_BYTES * n_tiles(layout.cells):
+        n -= 1
     if n < 2:
         return ()
     share = np.cumsum(nonzero) / nonzero.sum()
-    cuts = {int(np.searchsorted(share, i / n)) + 1 for i in range(1, n)}
+    cuts = {int(np.searchsorted(share, 2.0 ** (i - n))) + 1 for i in range(1, n)}
     return tuple(sorted(c for c in cuts if 0 < c < layout.n_diagonals))
 
 

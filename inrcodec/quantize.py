@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .stream import MAX_CODE, Part, TensorLayout, tiles
 
 __all__ = ["rate_optimal", "to_codes"]
 
+LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded
 
 
@@ -43,15 +45,15 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
 
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
-        view = chosen[(..., *(slice(a, b) for a, b in tile))]
-        model = TILE_MODELS[kind](view, valid_codes(layout, part), n_axes, layout.bands)
+        index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
+        model: Any = TILE_MODELS[kind](chosen[index], valid_codes(layout, part), n_axes, layout.bands)
         model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
     return chosen.astype(np.int32)
 
 
 def to_codes(values: np.ndarray) -> np.ndarray:
     """Whole numbers -> int32 codes; absurdly fine steps saturate at what the coders can hold."""
-    return np.clip(values, -MAX_CODE, MAX_CODE).astype(np.int32)
+    return np.clip(values, -LARGEST, LARGEST).astype(np.int32)
 
 
 @cache

@@ -51,9 +51,10 @@ def lattice(meta: SignalMeta, settings: DecodeSettings) -> Lattice:
         region = tuple((0, n) for n in shape)
     if len(region) != len(shape):
         raise ValueError(f"--crop of {len(region)} axes on a signal of {len(shape)}")
-    for (a, b), n in zip(region, shape, strict=True):
+    for d, ((a, b), n) in enumerate(zip(region, shape, strict=True)):
         if not 0 <= a < b <= n:
-            raise ValueError(f"region {a} to {b} lies outside 0 to {n}, or is empty")
+            axis = ("height", "width")[d] if meta.kind == "image" else f"axis {d}"
+            raise ValueError(f"region {a} to {b} is empty or lies outside the {axis} of {n}")
     n_values = prod(b - a for a, b in region) * meta.channels
     if n_values > settings.max_samples:
         raise LimitError(f"output of {n_values:,} values, limit {settings.max_samples:,} (--max-pixels raises it)")

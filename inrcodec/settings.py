@@ -53,14 +53,14 @@ class EncodeSettings:
         if sum(getattr(self, t) is not None for t in targets) > 1:
             raise ValueError("--psnr, --bpp, --target-size and --bitrate exclude each other")
         _within("quality", self.quality, 0, 100)
-        for name, low, high in (
-            ("psnr_db", 1, 200), ("bits_per_sample", 1e-6, 1e4), ("target_bytes", 1, 2**40), ("kbit_per_s", 1e-3, 1e6),
-            ("width", 1, 4096), ("depth", 0, 16), ("bits", 2, 16), ("iterations", 1, 10**7),
-            ("time_limit_s", 0.01, 1e7),
+        for option, value, low, high in (
+            ("psnr", self.psnr_db, 1, 200), ("bpp", self.bits_per_sample, 1e-6, 1e4),
+            ("target-size", self.target_bytes, 1, 2**40), ("bitrate", self.kbit_per_s, 1e-3, 1e6),
+            ("width", self.width, 1, 4096), ("depth", self.depth, 0, 16), ("bits", self.bits, 2, 16),
+            ("iterations", self.iterations, 1, 10**7), ("time-limit", self.time_limit_s, 0.01, 1e7),
         ):  # fmt: skip
-            value = getattr(self, name)
             if value is not None:
-                _within(name, value, low, high)
+                _within(option, value, low, high)
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed {self.seed}: wanted 0 to 2^32 - 1")
 
@@ -102,4 +102,4 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # NaN fails as well
-        raise ValueError(f"{name.replace('_', ' ')} {value}: wanted {low:g} to {high:g}")
+        raise ValueError(f"--{name} {value}: wanted {low:g} to {high:g}")

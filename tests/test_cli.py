@@ -706,3 +706,10 @@ def test_the_commands_in_the_readme_run(tmp_path: Path) -> None:
     for line in lines:
         done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def test_a_target_that_cannot_be_filled_is_said(cli: Cli) -> None:
+    Image.new("RGB", (100, 100), (90, 120, 40)).save("flat.png")
+    done = cli("encode flat.png --target-size 60k")
+    assert done.code == 0
+    assert "60,000 bytes were asked for" in done.err

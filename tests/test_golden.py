@@ -1,6 +1,6 @@
 """Files written by earlier builds decode for ever: codes exactly, samples within one step.
 
-    python tests/test_golden.py --regenerate      # writes tests/golden anew; only when the format changes on purpose
+python tests/test_golden.py --regenerate      # writes tests/golden anew; only when the format changes on purpose
 """
 
 from __future__ import annotations

@@ -72,12 +72,12 @@ class _FastDecoder:
     def _decode(self, model: object, n: int) -> np.ndarray:
         try:
             return self._coder.decode(model, n)
-        except Exception as error:  # "invalid compressed data": an AssertionError or ValueError by version
-            raise FormatError(f"range-coded payload is damaged ({type(error).__name__})") from None
+        except Exception:  # "invalid compressed data": an AssertionError or ValueError by version
+            raise FormatError("range-coded payload is damaged") from None
         except BaseException as error:  # constriction's panics do not derive from Exception
             if type(error).__name__ != "PanicException":
                 raise
-            raise FormatError("range-coded payload is damaged (panic)") from None
+            raise FormatError("range-coded payload is damaged") from None
 
 
 class PlainEncoder:

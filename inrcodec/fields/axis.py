@@ -239,7 +239,7 @@ class SplineAxis:
             for j, other in enumerate(taps):
                 np.add.at(gram, (first[starts] + i, first[starts] + j), np.add.reduceat(tap * other, starts))
         # short axes have more knots than samples, and the outermost knots see little: keep them small
-        gram[np.diag_indices_from(gram)] += 1e-4 * self.extent / self.n_intervals
+        gram[np.diag_indices_from(gram)] += 1e-6 * self.extent / self.n_intervals
         return np.linalg.solve(gram, right)
 
     def _taps(self, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

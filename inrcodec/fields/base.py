@@ -59,11 +59,6 @@ class Field(ABC):
     def layouts(self) -> tuple[TensorLayout, ...]:
         """The tensors of codes; shared ones first, the heads (what each cell stores) last."""
 
-    @property
-    @abstractmethod
-    def macs_per_sample(self) -> float:
-        """Multiply-accumulates to evaluate one position (all channels) at scale 1."""
-
     @abstractmethod
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> Any:
         """Fit float32 samples [*shape, C]. The result is opaque, and reused for many quantisers."""

@@ -98,12 +98,6 @@ class CosineField(Field):
         knots = tuple(s.n_knots for s in self._splines)
         return (TensorLayout("spline", "smooth", c + self.spec.masking, (), knots), heads)
 
-    @property
-    def macs_per_sample(self) -> float:
-        """Separable: 2M per axis for the cosines (two cells overlap), 4 for the splines, C for the rotation."""
-        per_value = sum(2 * m for m in self.grid.largest) + 4 * len(self._splines)
-        return self.signal.channels * (per_value + self.signal.channels)
-
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> Fitted:
         """Closed form: nothing is trained."""
         on_step(Progress("fit", 0, 1))

@@ -91,10 +91,6 @@ class EnsembleField(Field):
     def n_parameters(self) -> int:
         return self.shape.n_parameters * self.grid.n_cells
 
-    @property
-    def macs_per_sample(self) -> float:
-        return float(self.shape.macs)
-
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedEnsemble:
         from .cellfit import Cells, measure_spreads, train
 

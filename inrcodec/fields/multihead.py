@@ -111,15 +111,6 @@ class MultiheadMlpField(Field):
     def n_parameters(self) -> int:
         return self.shape.n_parameters + (self.spec.width + 1) * self.signal.channels * self.grid.n_cells
 
-    @property
-    def macs_per_sample(self) -> float:
-        """The body runs once for all cells of one shape; the heads run at every position."""
-        shapes = math.prod(len(set(sizes)) for sizes in self.grid.sizes)
-        return (
-            self.shape.macs * shapes / self.grid.n_cells
-            + (self.spec.width + self.signal.channels) * self.signal.channels
-        )
-
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedMultihead:
         from .cellfit import Cells, train
 
