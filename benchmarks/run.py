@@ -91,7 +91,9 @@ def _run_section(run: Run, name: str, key: str) -> str:
 
 
 def _document(bodies: dict[str, str], pictures: list[Path], audio: Path | None) -> str:
-    command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
+    # absolute paths are of one machine: their last part says what was measured
+    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    command = shlex.join(["python", "benchmarks/run.py", *arguments])
     facts = [
         ("date", _now()),
         ("command", f"`{command}`"),
