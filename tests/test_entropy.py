@@ -57,7 +57,7 @@ def existing(codes: np.ndarray, layout: TensorLayout) -> np.ndarray:
     return codes if mask is None else np.where(mask, codes, 0).astype(np.int32)
 
 
-def round_trip(
+def check_round_trip(
     name: str, codes: Sequence[np.ndarray], layouts: tuple[TensorLayout, ...], levels: tuple[int, ...] = ()
 ) -> list[bytes]:
     """Encode and decode; asserts that nothing changed. -> the payloads."""
@@ -98,14 +98,14 @@ LAYOUTS = {
 @pytest.mark.parametrize("what", LAYOUTS)
 def test_decode_undoes_encode_on_ragged_shapes(name: str, what: str) -> None:
     layouts = LAYOUTS[what]
-    round_trip(name, [random_codes(layout, i, size=6) for i, layout in enumerate(layouts)], layouts)
+    check_round_trip(name, [random_codes(layout, i, size=6) for i, layout in enumerate(layouts)], layouts)
 
 
 @pytest.mark.parametrize("name", CODERS)
 @pytest.mark.parametrize("what", LAYOUTS)
 def test_silence_is_a_few_bytes_a_chunk(name: str, what: str) -> None:
     layouts = LAYOUTS[what]
-    payloads = round_trip(name, [np.zeros(layout.shape, np.int32) for layout in layouts], layouts)
+    payloads = check_round_trip(name, [np.zeros(layout.shape, np.int32) for layout in layouts], layouts)
     assert max(map(len, payloads)) <= 32
 
 
@@ -117,7 +117,7 @@ def test_the_largest_codes_come_back(name: str, what: str) -> None:
     for size in (MAX_CODE, 2**24, 2**16, 2**15):
         codes = [existing(rng.integers(-size, size, x.shape, np.int32, endpoint=True), x) for x in layouts]
         codes[0].reshape(-1)[0] = -size
-        round_trip(name, codes, layouts)
+        check_round_trip(name, codes, layouts)
 
 
 @pytest.mark.parametrize("name", CODERS)
@@ -126,7 +126,7 @@ def test_large_spline_knots_come_back(name: str) -> None:
     layouts = (spline((9, 8), 3), heads((4, 4), (2, 2), 3))
     rng = np.random.default_rng(2)
     knots = rng.integers(-(2**27), 2**27, layouts[0].shape, np.int32)
-    round_trip(name, [knots, random_codes(layouts[1], 3)], layouts)
+    check_round_trip(name, [knots, random_codes(layouts[1], 3)], layouts)
 
 
 @pytest.mark.parametrize("name", CODERS)
@@ -135,7 +135,7 @@ def test_large_spline_knots_come_back(name: str) -> None:
 def test_levels_come_back(name: str, what: str, levels: tuple[int, ...]) -> None:
     layouts = LAYOUTS[what]
     levels = tuple(v for v in levels if v < layouts[-1].n_diagonals)
-    payloads = round_trip(name, [random_codes(layout, i) for i, layout in enumerate(layouts)], layouts, levels)
+    payloads = check_round_trip(name, [random_codes(layout, i) for i, layout in enumerate(layouts)], layouts, levels)
     assert len(payloads) >= len(levels) + 1
 
 
@@ -180,7 +180,7 @@ def test_any_shape_comes_back(data: st.DataObject) -> None:
     n = layouts[0].n_diagonals
     levels = () if len(shape) == 1 or n < 2 else tuple(sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=3))))
     for name in CODERS:
-        round_trip(name, [random_codes(layouts[0], data.draw(st.integers(0, 99)), size=size)], layouts, levels)
+        check_round_trip(name, [random_codes(layouts[0], data.draw(st.integers(0, 99)), size=size)], layouts, levels)
 
 
 # --- the pieces
@@ -322,9 +322,9 @@ def test_a_table_sums_to_2_to_the_24_with_every_symbol_possible() -> None:
 def test_without_constriction_the_same_bytes_and_codes(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layouts = LAYOUTS[what]
     codes = [random_codes(layout, i, size=5) for i, layout in enumerate(layouts)]
-    fast = round_trip("range", codes, layouts)
+    fast = check_round_trip("range", codes, layouts)
     monkeypatch.setattr(range_stream, "constriction", None)
-    assert round_trip("range", codes, layouts) == fast
+    assert check_round_trip("range", codes, layouts) == fast
 
 
 def test_without_constriction_a_file_decodes_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,8 +112,8 @@ class CosineField(Field):
         return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune])
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
-        """Quality 75 is a step of 22.5/255 at γ = 0, 100 is half an 8-bit level. A sound's quality is relative to
-        its own loudness, so that a quiet recording is not all zeros."""
+        """Quality 75 is a step of 22.5/255, 100 is half an 8-bit level, times Tuning.first_step. A sound's quality is
+        relative to its own loudness, so that a quiet recording is not all zeros."""
         step = (0.5 + 22 * ((100 - settings.quality) / 25) ** 1.5) / 255
         step *= fitted.tuning.first_step
         if self.signal.kind == "sound":
@@ -242,16 +242,15 @@ class CosineField(Field):
             n = np.multiply.outer(n, sizes)
         log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
         log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
-        for sizes, axis in zip(self.grid.sizes, self._splines, strict=True):  # moves each axis to the end when done
-            log = np.moveaxis(
-                axis.project(np.repeat(log.reshape(log.shape[0], -1), sizes, axis=0)).reshape(-1, *log.shape[1:]), 0, -1
-            )
-        return to_codes(np.rint(log / MASKING_UNIT))[None]
+        return to_codes(np.rint(self._project_spline(log[..., None], of_cells=True) / MASKING_UNIT))
 
-    def _project_spline(self, samples: np.ndarray) -> np.ndarray:
-        """Least-squares knots [C, *knots] of samples [*shape, C], one axis after the other."""
-        for axis in self._splines:  # each pass takes the first axis and moves it to the end
+    def _project_spline(self, samples: np.ndarray, of_cells: bool = False) -> np.ndarray:
+        """Least-squares knots [C, *knots] of samples [*shape, C], or of values that cells have throughout [*cells, C];
+        one axis after the other."""
+        for axis, sizes in zip(self._splines, self.grid.sizes, strict=True):
             flat = samples.reshape(samples.shape[0], -1)
+            flat = np.repeat(flat, sizes, axis=0) if of_cells else flat
+            # each pass takes the first axis and moves it to the end
             samples = np.moveaxis(axis.project(flat).reshape(-1, *samples.shape[1:]), 0, -1)
         return samples
 
