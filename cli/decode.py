@@ -16,6 +16,7 @@ from inrcodec.cli.options import (
     find_inputs,
     human_bytes,
     input_args,
+    limit_option,
     naming_output,
     open_inr,
     output_options,
@@ -25,7 +26,7 @@ from inrcodec.cli.options import (
     wants_folder,
 )
 
-from inrcodec.settings import MAX_SAMPLES, DecodeSettings
+from inrcodec.settings import DecodeSettings
 
 if TYPE_CHECKING:
     from inrcodec.api import Reader
@@ -61,14 +62,7 @@ class _Plan:
 @click.option("--duration", type=float, metavar="S", help="Sounds: so many seconds.")
 @click.option("--depth", type=click.Choice(["8", "16"]), help="Pictures: bits per sample.  [as encoded]")
 @click.option("--partial", is_flag=True, help="Decode a file that was cut off, as far as it goes.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=MAX_SAMPLES,
-    show_default=True,
-    metavar="N",
-    help="Refuse larger outputs (values: pixels times channels).",
-)
+@limit_option
 @output_options
 def decode(
     *, files: tuple[str, ...], output: str | None, size: str | None, crop: str | None, rate: int | None,

@@ -17,6 +17,7 @@ from inrcodec.cli.options import (
     find_inputs,
     human_bytes,
     input_args,
+    limit_option,
     naming_input,
     naming_output,
     output_options,
@@ -26,7 +27,7 @@ from inrcodec.cli.options import (
 )
 
 from inrcodec.errors import SignalError
-from inrcodec.settings import ARCHS, BODIES, CODERS, MAX_SAMPLES, TUNES, EncodeSettings
+from inrcodec.settings import ARCHS, BODIES, CODERS, TUNES, EncodeSettings
 
 if TYPE_CHECKING:
     from inrcodec.api import Encoded
@@ -99,14 +100,7 @@ class _Plan:
 )
 @click.option("--strip", is_flag=True, help="Same as --metadata none.")
 @click.option("--verify/--no-verify", default=True, help="Decode the result before it is written.  [default: verify]")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=MAX_SAMPLES,
-    show_default=True,
-    metavar="N",
-    help="Refuse larger inputs (values: pixels times channels).",
-)
+@limit_option
 @output_options
 def encode(
     *, sources: tuple[str, ...], output: str | None, metadata: str, strip: bool, max_pixels: int, how: How,

@@ -16,6 +16,7 @@ import click
 
 from inrcodec import __version__
 from inrcodec.errors import InrError
+from inrcodec.settings import MAX_SAMPLES
 
 if TYPE_CHECKING:
     from inrcodec.api import Reader
@@ -29,6 +30,7 @@ __all__ = [
     "human_bytes",
     "input_args",
     "job_options",
+    "limit_option",
     "naming_input",
     "naming_output",
     "output_options",
@@ -79,6 +81,18 @@ class How:
 
 def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.version_option(__version__, "-V", "--version", prog_name="inrcodec")(command)
+
+
+def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --max-pixels as max_pixels."""
+    return click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        default=MAX_SAMPLES,
+        show_default=True,
+        metavar="N",
+        help="Refuse what is larger (values: pixels times channels).",
+    )(command)
 
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -713,3 +713,10 @@ def test_a_target_that_cannot_be_filled_is_said(cli: Cli) -> None:
     done = cli("encode flat.png --target-size 60k")
     assert done.code == 0
     assert "60,000 bytes were asked for" in done.err
+
+
+def test_verify_has_the_limit_of_the_other_commands(cli: Cli) -> None:
+    Image.new("RGB", (40, 30)).save("p.png")
+    assert cli("encode p.png").code == 0
+    assert cli("verify p.inr --max-pixels 100").code == 3
+    assert cli("verify p.inr --max-pixels 3600").code == 0
