@@ -6,7 +6,7 @@ Sample units, the same for every depth: pictures lie in [0, 1], sounds in [-1, 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # this module is read by `info`, which must not wait for numpy
@@ -60,9 +60,6 @@ class SignalMeta:
     @property
     def bits_per_sample(self) -> int:
         return 1 if self.sample_type == "b1" else 8 * int(self.sample_type[1])
-
-    def reshaped(self, shape: tuple[int, ...]) -> SignalMeta:
-        return replace(self, shape=tuple(shape))
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,6 @@ class CosineTile:
     magnitudes, its frequency band, first colour or other, and half.
     """
 
-    kind = "cosine"
-
     def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
         """codes: view [C, *frequencies, *cells] of a tile; filled while reading."""
         self._codes = codes
@@ -165,8 +163,6 @@ class TimeTile:
     channels before (6). (A tensor with a single frequency axis that is no sound is coded in the same way.)
     """
 
-    kind = "time"
-
     def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
         self._codes = codes  # [C, frequencies, cells]
         self._valid = valid
@@ -217,8 +213,6 @@ class SmoothTile:
     knot in the colours before (6).
     """
 
-    kind = "smooth"
-
     def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
         self._codes = codes  # [C, *knots]
 
@@ -245,8 +239,6 @@ class SmoothTile:
 class PlainTile:
     """Weights without an order worth knowing (MLPs): class by class, in blocks that double, so that the tables
     learn as they go."""
-
-    kind = "plain"
 
     def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
         self._codes = codes  # [1, P, *cells]
