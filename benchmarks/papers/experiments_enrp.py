@@ -1,0 +1,7 @@
+"""Experiments: enrp."""
+
+from __future__ import annotations
+
+from experiment import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = ()

@@ -1,0 +1,183 @@
+"""Runs the experiments of the four works and writes docs/papers.md.
+
+    python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick] [--device auto] [--list]
+
+Every outcome is kept in docs/papers/NAME.json, the full run and the quick one apart; the page shows the full one
+where there is one. NAME: an experiment's name, or a prefix of it; none: all. --page only writes the page anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for common, beside this folder
+
+import numpy as np
+from common import ROOT, machine, say, table
+from experiment import Experiment, Options
+
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "papers"
+MODULES = ("enrp", "search", "multihead", "metasparse", "partition", "files")
+N_ROWS = 21  # of the summary; row 0 is the comparison as codecs, which ends the page
+
+
+def experiments() -> list[Experiment]:
+    from importlib import import_module
+
+    return [e for name in MODULES for e in import_module(f"experiments_{name}").EXPERIMENTS]
+
+
+def main() -> int:
+    args = _arguments()
+    every = experiments()
+    if args.list:
+        for e in every:
+            print(f"{e.name:28} rows {', '.join(map(str, e.rows))}: {e.title}")
+        return 0
+    chosen = [] if args.page else [e for e in every if not args.names or any(e.name.startswith(n) for n in args.names)]
+    unknown = [n for n in args.names if not any(e.name.startswith(n) for e in every)]
+    if unknown:
+        say(f"{unknown[0]}: no experiment of that name; --list lists them")
+        return 2
+    options = Options(args.data, args.quick, args.device, args.seed, say)
+    failed = 0
+    for experiment in chosen:
+        say(f"{experiment.name} …")
+        started = time.perf_counter()
+        try:
+            outcome = experiment.run(options)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # the others are still worth having
+            failed += 1
+            say(f"  {type(error).__name__}: {error}")
+            if args.debug:
+                raise
+            continue
+        seconds = time.perf_counter() - started
+        for name, draw in outcome.plots.items():
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            draw(RESULTS / name)
+        _keep(experiment.name, args, {
+            "ours": outcome.ours, "body": outcome.body, "checks": [asdict(c) for c in outcome.checks],
+            "seconds": seconds, "date": datetime.now(UTC).strftime("%Y-%m-%d"), "device": args.device,
+            "command": _command(experiment.name, args),
+        })  # fmt: skip
+        say(f"  {outcome.ours}; {seconds:.0f} s")
+        for check in outcome.checks:
+            say(f"  {'holds' if check.holds else 'MISSED'}: {check.claim}: {check.measured}")
+            failed += not check.holds
+    (DOCS / "papers.md").write_text(page(every), encoding="utf-8")
+    return 1 if failed else 0
+
+
+def page(every: list[Experiment]) -> str:
+    """docs/papers.md from the results that are there."""
+    kept = {e.name: _results(e.name) for e in every}
+    parts = [
+        "# The four works, measured",
+        "",
+        "Written by `python benchmarks/papers/run.py`; do not edit. ENRP: Ensemble Neural Representation Networks, "
+        "arXiv 2110.04124. MH-ReLU: Multi-Head ReLU Implicit Neural Representation Networks, arXiv 2110.03448. "
+        "Meta-SparseINR, arXiv 2110.14678. Partition: arXiv 2310.14184. "
+        "PSNR conventions, named beside every figure: *ordinary* is 10·log10(1/MSE) of signals in [0, 1] "
+        "(sounds: peak-to-peak 2, so 10·log10(4/MSE)); *ENRP's* is 10·log10(1/MSE) of signals in [−1, 1], "
+        "6.02 dB less than ordinary; the other three works use the ordinary one, without clamping.",
+        "",
+        table(("what", "value"), [m for m in machine() if m[0] not in ("inrcodec", "libraries in Pillow")]),
+        "## Every figure and table, at a glance",
+        "",
+        "| row | what | the paper | ours | size of the run | conditions |",
+        "|---:|---|---|---|---|---|",
+    ]
+    for row in range(1, N_ROWS + 1):
+        for e in (e for e in every if row in e.rows):
+            found = _shown(kept, e)
+            if found is None:
+                parts.append(f"| {row} | {e.title} | {e.paper} | not run | – | – |")
+                continue
+            size, result = found
+            n = sum(c["holds"] for c in result["checks"])
+            mark = f"{n} of {len(result['checks'])} hold" if result["checks"] else "–"
+            parts.append(f"| {row} | [{e.title}](#{e.name}) | {e.paper} | {result['ours']} | {size} | {mark} |")
+    parts.append("")
+    for e in every:
+        found = _shown(kept, e)
+        if found is None:
+            continue
+        size, result = found
+        numbers = ", ".join(map(str, (r for r in e.rows if r)))
+        parts += [f'<a id="{e.name}"></a>', "", f"## {e.title}", ""]
+        parts += [
+            f"`{result['command']}` ({f'row {numbers}; ' if numbers else ''}{size}, {result['seconds']:.0f} s, "
+            f"{result['date']})",
+            "",
+            result["body"].strip(),
+            "",
+        ]
+        if result["checks"]:
+            parts += [
+                table(
+                    ("condition", "measured", "holds"),
+                    [(c["claim"], c["measured"], "yes" if c["holds"] else "**no**") for c in result["checks"]],
+                )
+            ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _shown(kept: dict[str, Any], experiment: Experiment) -> tuple[str, dict[str, Any]] | None:
+    for size in ("full", "quick"):
+        if result := kept.get(experiment.name, {}).get(size):
+            return size, result
+    return None
+
+
+def _results(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _keep(name: str, args: argparse.Namespace, result: dict[str, Any]) -> None:
+    kept = _results(name) | {"quick" if args.quick else "full": result}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    beside = RESULTS / f"{name}.part"
+    beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
+    beside.replace(RESULTS / f"{name}.json")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not for JSON")
+
+
+def _command(name: str, args: argparse.Namespace) -> str:
+    words = ["python", "benchmarks/papers/run.py", name]
+    words += ["--quick"] * args.quick + (["--data", args.data.name] if args.data else [])
+    return shlex.join(words + (["--seed", str(args.seed)] if args.seed else []))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--data", type=Path, help="folder with papers/, audio/, kodak/, photos/; without: stand-ins")
+    parser.add_argument("--quick", action="store_true", help="sizes for two cores: all of it in 40 minutes")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--debug", action="store_true", help="stop at the first error, with its traceback")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
