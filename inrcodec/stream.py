@@ -93,8 +93,8 @@ class TensorLayout:
     (MLP weights), the statistical class of each index of the only frequency axis.
     """
 
-    name: str  # spline | body | heads
-    context: str  # cosine | smooth | plain: which neighbours predict a code
+    name: str  # spline | body | labels | heads
+    context: str  # cosine | smooth | plain | labels: which neighbours predict a code
     channels: int
     frequencies: tuple[int, ...]
     cells: tuple[int, ...]
