@@ -14,7 +14,7 @@ import numpy as np
 
 from ..grid import Grid
 
-__all__ = ["Block", "Runs", "axis_runs", "gather", "lattice_blocks", "local_coordinates", "point_blocks"]
+__all__ = ["Block", "Runs", "axis_runs", "cell_blocks", "gather", "lattice_blocks", "local_coordinates", "point_blocks"]
 
 # Local coordinates are whole multiples of this: positions that differ by rounding get the same coordinate, hence
 # cells at the same phase share features, and a point has the same value however it was asked for.
@@ -125,8 +125,13 @@ def point_blocks(grid: Grid, coords: np.ndarray, max_positions: int) -> Iterator
     for axis, borders in enumerate(grid.borders):
         own, local[:, axis] = local_coordinates(borders, coords[:, axis])
         cell = cell * (len(borders) - 1) + own
+    yield from cell_blocks(cell, local, grid.n_cells, max_positions)
+
+
+def cell_blocks(cell: np.ndarray, local: np.ndarray, n_cells: int, max_positions: int) -> Iterator[Block]:
+    """Positions of which the cells [N] and local coordinates [N, D] are known, in blocks of about max_positions."""
     order = np.argsort(cell, kind="stable")
-    runs = axis_runs(range(grid.n_cells + 1), cell[order] + 0.5, RUN_LIMIT[1])
+    runs = axis_runs(range(n_cells + 1), cell[order] + 0.5, RUN_LIMIT[1])
     # longest first: the runs of a block are about equally long, so little of it is padding
     length = 1 + (runs.index[:, -1] - runs.index[:, 0])
     by_length = np.argsort(-length, kind="stable")
