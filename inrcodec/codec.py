@@ -72,6 +72,7 @@ class Decoder:
                 raise LimitError(f"cells of {n_diagonals:,} frequency diagonals, limit {limit:,}")
             if header.levels and header.levels[-1] >= n_diagonals:
                 raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
+        n_codes += header.signal.n_samples * (header.field.segments > 0)  # the label map
         if (n := n_network_parameters(header)) > (limit := max_samples // 8 + MIN_CODES):
             raise LimitError(f"network of {n:,} weights, limit {limit:,}")
         if n_codes > (limit := 2 * max_samples + MIN_CODES):
