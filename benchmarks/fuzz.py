@@ -63,6 +63,10 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
                 )
             except (ImportError, AttributeError, RuntimeError) as error:  # a family without its library
                 print(f"{arch} {body}: left out ({error})", file=sys.stderr)
+        for coder in ("zstd", "range"):
+            files[f"{coder}-segments"] = inrcodec.encode(
+                picture, partition="segments", width=3, depth=0, iterations=3, grid="2x2", entropy=coder
+            )
     return files
 
 

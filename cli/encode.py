@@ -30,6 +30,8 @@ from inrcodec.errors import SignalError
 from inrcodec.settings import ARCHS, BODIES, CODERS, PARTITIONS, TUNES, EncodeSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from inrcodec.api import Encoded
 
 SUFFIXES = (
@@ -72,9 +74,10 @@ class _Plan:
 @click.option(
     "--partition",
     type=click.Choice(PARTITIONS),
-    default="grid",
-    show_default=True,
-    help="Ensembles: a network per cell, or per segment of the picture, as many as --grid has cells.",
+    help="Ensembles: a network per cell, or per segment of the picture, as many as --grid has cells.  [default: grid]",
+)
+@click.option(
+    "--segments", metavar="FILE", help="Picture of the segments, every colour one; implies --partition segments."
 )
 @click.option("--connections", type=int, help="multihead relu: features each head is connected to.  [all]")
 @click.option("--width", type=int, help="MLP bodies: units per layer.  [from the quality]")
@@ -111,7 +114,7 @@ class _Plan:
 def encode(
     *, sources: tuple[str, ...], output: str | None, metadata: str, strip: bool, max_pixels: int, how: How,
     quality: float | None, psnr: float | None, bpp: float | None, target_size: int | None, bitrate: float | None,
-    time_limit: float | None, arch: str | None, **options: Any,
+    time_limit: float | None, arch: str | None, partition: str | None, segments: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Turn pictures, sounds and arrays into .inr files.
 
@@ -121,6 +124,7 @@ def encode(
       inrcodec encode -r holiday/ -o archive/ --quality 85 --strip
       inrcodec encode talk.wav --bitrate 32
       inrcodec encode photo.png --body siren --iterations 2000 --device cuda
+      inrcodec encode photo.png --partition segments --grid 3
       convert in.psd png:- | inrcodec encode - -o - > out.inr
     """
     targets = {"--quality": quality, "--psnr": psnr, "--bpp": bpp, "--target-size": target_size, "--bitrate": bitrate}
@@ -129,10 +133,12 @@ def encode(
         raise click.UsageError(f"{given[0]} and {given[1]} exclude each other")
     if strip and metadata not in ("all", "none"):
         raise click.UsageError(f"--strip and --metadata {metadata} exclude each other")
-    of_ensembles = options["partition"] == "segments"
+    partition = partition or ("segments" if segments is not None else "grid")
+    of_ensembles = partition == "segments"
+    label_map = _read_map(segments, max_pixels) if segments is not None else None
     settings = EncodeSettings(
         arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size, kbit_per_s=bitrate,
+        partition=partition, segments=label_map, psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size, kbit_per_s=bitrate,
         time_limit_s=time_limit, **options,
     )  # fmt: skip
     metadata = "none" if strip else metadata
@@ -170,7 +176,8 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
             say(f"  {made.target_bytes:,} bytes were asked for: no step of this field comes nearer")
         if how.verbose:
             h = made.header
-            say(f"  {h.field.arch} {h.field.body}, cells {'x'.join(map(str, h.cells[::-1]))}, coder {h.coder}, "
+            cells = f"{h.field.segments} segments" if h.field.segments else f"cells {'x'.join(map(str, h.cells[::-1]))}"
+            say(f"  {h.field.arch} {h.field.body}, {cells}, coder {h.coder}, "
                 f"{len(h.levels) + 1} levels, {made.metadata_bytes} bytes of metadata")  # fmt: skip
 
 
@@ -204,6 +211,19 @@ def _refuse_inr(source: str) -> None:
         with open(source, "rb") as file:
             if file.read(len(MAGIC)) == MAGIC:
                 raise SignalError(f"{source}: an .inr file already; inrcodec decode turns it back")
+
+
+def _read_map(path: str, max_values: int) -> np.ndarray:
+    """--segments: a picture, or an array of numbers -> its labels."""
+    from inrcodec.formats.files import read_signal
+
+    from inrcodec.segments import from_map
+
+    check_input(path)
+    try:
+        return from_map(read_signal(path, max_samples=max_values).samples)
+    except ValueError as error:
+        raise click.UsageError(f"{path}: {error}") from None
 
 
 def _check_metadata(kinds: str) -> None:

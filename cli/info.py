@@ -41,9 +41,12 @@ def _text(facts: dict[str, Any]) -> str:
         rows.append(("quality", "exact" if facts["quality_db"] >= 1000 else measured))
     cells = " × ".join(map(str, facts["grid"][::-1]))
     largest = " × ".join(map(str, facts["cell_samples"][::-1]))
+    grid = ("grid", f"{cells} cells of up to {largest} samples")
+    if facts["segments"]:
+        grid = ("segments", f"{facts['segments']:,}, by a label map in the file")
     rows += [
         ("field", f"{facts['arch']}, {facts['body']} body"),
-        ("grid", f"{cells} cells of up to {largest} samples"),
+        grid,
         ("weights", f"{facts['parameters']:,}, {facts['macs_per_sample']:,.0f} MAC per sample at 1×"),
         ("entropy", f"{facts['entropy']}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"),
     ]

@@ -52,6 +52,8 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
     unknown = set(settings) - allowed
     if unknown:
         raise ValueError(f"unknown setting {sorted(unknown)[0]}; settings are {', '.join(sorted(allowed))}")
+    if settings.get("partition") == "segments":
+        settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])
     signal = as_signal(source, sample_rate_hz=sample_rate_hz)
@@ -212,6 +214,7 @@ class Reader:
             "arch": h.field.arch,
             "body": h.field.body,
             "grid": list(h.cells),
+            "segments": h.field.segments,
             "cell_samples": list(largest_cell(h)),
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),

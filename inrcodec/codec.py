@@ -283,10 +283,14 @@ def _check_settings(meta: SignalMeta, settings: EncodeSettings) -> None:
 def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     """The field's spec, and the grid asked for or the one this family likes."""
     meta = signal.meta
-    family = field_class(FieldSpec(settings.arch, settings.body_or_default))
+    family = field_class(
+        FieldSpec(settings.arch, settings.body_or_default, segments=int(settings.partition == "segments"))
+    )
     cells = parse_cells(settings.grid, meta.shape)
     grid = Grid.uniform(meta.shape, cells if cells is not None else family.default_cells(meta, settings))
-    return family.plan_spec(meta, grid, settings, signal.samples), grid
+    spec = family.plan_spec(meta, grid, settings, signal.samples)
+    # a label map takes the place of the grid, whose cells were but a number of segments
+    return spec, Grid.uniform(meta.shape, (1,) * len(meta.shape)) if spec.segments else grid
 
 
 def _field(header: Header) -> Field:

@@ -21,8 +21,13 @@ FIELDS = {
 }
 
 
+SEGMENTED = ("segmented", "SegmentedField")  # of an ensemble whose spec has segments
+
+
 def field_class(spec: FieldSpec) -> type[Field]:
     """Raises KeyError for a pair that does not exist."""
     module, name = FIELDS[spec.arch, spec.body]
+    if spec.segments:
+        module, name = SEGMENTED
     cls: type[Field] = getattr(import_module(f".{module}", __package__), name)
     return cls

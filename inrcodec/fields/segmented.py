@@ -10,16 +10,17 @@ import numpy as np
 
 from ..errors import FormatError
 from ..grid import Grid
-from ..segments import MAX_SEGMENTS, from_map, segment
+from ..segments import from_map, segment
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
-from ..stream import FieldSpec, Quantiser, TensorLayout
+from ..stream import MAX_SEGMENTS, FieldSpec, Quantiser, TensorLayout
 from .base import OnStep
 from .ensemble import EnsembleField, FittedEnsemble
 from .locate import COORDINATE_UNIT, Block, cell_blocks
 
 __all__ = ["SegmentedField", "boxes_of", "labels_at", "local_in_boxes"]
 
+SIREN_OMEGA = 20  # segments are larger than cells, and so are their boxes: finer than default_omega, + 0.5 dB
 DEFAULT_CELLS = (3, 3)  # the paper's larger setting: 9 segments
 FRACTION_BITS = 16  # of a position between sample centres, where labels are weighed in whole numbers
 
@@ -51,11 +52,12 @@ class SegmentedField(EnsembleField):
             raise ValueError("--partition segments belongs to pictures")
         n = grid.n_cells
         if settings.segments is not None:
-            n = int(from_map(settings.segments, signal.shape).max()) + 1
+            n = int(_map(settings.segments, signal).max()) + 1
         if n > MAX_SEGMENTS:
             raise ValueError(f"--grid: {n:,} segments, limit {MAX_SEGMENTS:,}")
         side = max(1, round((signal.n_samples / n) ** 0.5))
-        return replace(cls.plan_networks(signal, n, (side, side), settings), segments=n)
+        spec = cls.plan_networks(signal, n, (side, side), settings)
+        return replace(spec, segments=n, omega=SIREN_OMEGA if spec.body == "siren" else spec.omega)
 
     @property
     def layouts(self) -> tuple[TensorLayout, ...]:
@@ -76,7 +78,7 @@ class SegmentedField(EnsembleField):
         started = time.monotonic()
         n = self.spec.segments
         if settings.segments is not None:
-            labels = from_map(settings.segments, self.signal.shape)
+            labels = _map(settings.segments, self.signal)
         else:
             labels = segment(samples[..., : self.signal.channels - self.signal.alpha], n)
         order = np.argsort(labels, axis=None, kind="stable")
@@ -120,6 +122,14 @@ class SegmentedField(EnsembleField):
     def _blocks(self, labels: np.ndarray, boxes: np.ndarray, coords: np.ndarray) -> Iterator[Block]:
         own = labels_at(labels, coords)
         return cell_blocks(own, local_in_boxes(boxes, own, coords), self.spec.segments, self._positions)
+
+
+def _map(segments: np.ndarray, signal: SignalMeta) -> np.ndarray:
+    """Labels of the settings' map. Raises ValueError where it is not as large as the picture."""
+    if np.shape(segments)[:2] != signal.shape:
+        found, wanted = ("x".join(map(str, shape[::-1])) for shape in (np.shape(segments)[:2], signal.shape))
+        raise ValueError(f"--segments: map of {found} pixels, wanted {wanted} as the picture")
+    return from_map(segments)
 
 
 def boxes_of(labels: np.ndarray, n: int) -> np.ndarray:
