@@ -98,7 +98,9 @@ class Decoder:
     def codes(self, payloads: Sequence[bytes | None]) -> tuple[np.ndarray, ...]:
         """Integer codes of the chunks that are there. Raises FormatError, LimitError."""
         with _within_memory():
-            return self._coder.decode(payloads, self.field.layouts, self._chunks)
+            codes = self._coder.decode(payloads, self.field.layouts, self._chunks)
+        self.field.check(codes)
+        return codes
 
     def weights(self, codes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         with _within_memory(), np.errstate(all="ignore"):

@@ -80,6 +80,9 @@ class Field(ABC):
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Weights from codes."""
 
+    def check(self, codes: Sequence[np.ndarray]) -> None:  # noqa: B027 (most fields take any codes)
+        """Raises FormatError for decoded codes that no encoder writes."""
+
     @abstractmethod
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         """Values float64 [len(axes[0]), …, C] at the lattice axes[0] × axes[1] × …, positions in sample units.

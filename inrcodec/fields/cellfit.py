@@ -21,12 +21,13 @@ from .layers import MlpShape, flatten, forward, initial
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cells", "measure_spreads", "solve_last", "train"]
+__all__ = ["Cells", "UnequalCells", "measure_spreads", "solve_last", "train"]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
 CHUNK_VALUES = 2**22  # float32 values of one layer per backward pass (16 MB)
 CHUNK_VALUES_GPU = 2**26
 SERIAL_VALUES = 2**18  # of one layer, below which threads wait for each other longer than they work
+PADDING = 1.5  # of cells of different sizes: how much larger than another a cell of one chunk may be
 PROBE_CELLS = 64  # cells on which sensitivities are measured
 
 
@@ -46,14 +47,69 @@ class Cells:
         return Cells(self.values[rows], self.coords[rows], None if self.mask is None else self.mask[rows])
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cells G, channels C, samples N of the largest cell."""
+        groups, channels, n = self.values.shape
+        return groups, channels, n
+
+    @property
     def n_values(self) -> int:
         n = self.values[:, 0].size if self.mask is None else int(self.mask.sum())
         return n * self.values.shape[1]
 
+    def chunks(self, limit: int) -> Iterator[tuple[Any, Cells]]:
+        """Rows and cells of pieces of at most `limit` padded samples, of one cell at least."""
+        groups, _, n = self.shape
+        size = max(1, limit // n)
+        for a in range(0, groups, size):
+            yield slice(a, a + size), self[a : a + size]
+
+
+@dataclass(frozen=True)
+class UnequalCells:
+    """Cells of very different sizes: their samples one cell after the other, padded only among cells alike."""
+
+    values: np.ndarray  # float32 [C, samples]
+    coords: np.ndarray  # float32 [D, samples]
+    sizes: np.ndarray  # int64 [G], samples of each cell, at least 1
+
+    def __getitem__(self, rows: np.ndarray) -> UnequalCells:
+        """rows: int [R], which cells."""
+        sizes = self.sizes[rows]
+        shift = np.repeat(self._starts[rows] - np.cumsum(sizes) + sizes, sizes)
+        index = shift + np.arange(len(shift))
+        return UnequalCells(self.values[:, index], self.coords[:, index], sizes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.sizes), len(self.values), int(self.sizes.max())
+
+    @property
+    def n_values(self) -> int:
+        return self.values.size
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum(self.sizes) - self.sizes
+
+    def chunks(self, limit: int) -> Iterator[tuple[Any, Cells]]:
+        """As Cells.chunks; the cells of a piece differ in size by a factor of at most PADDING."""
+        order = np.argsort(-self.sizes, kind="stable")
+        falling, starts, a = self.sizes[order], self._starts, 0
+        while a < len(order):
+            n = int(falling[a])
+            alike = int(np.count_nonzero(falling[a:] * PADDING >= n))
+            rows = order[a : a + min(alike, max(1, limit // n))]
+            inside = np.arange(n) < self.sizes[rows][:, None]
+            index = starts[rows][:, None] + np.minimum(np.arange(n), self.sizes[rows][:, None] - 1)
+            values, coords = (np.ascontiguousarray(x[:, index].swapaxes(0, 1)) for x in (self.values, self.coords))
+            yield rows, Cells.of(values, coords, inside)
+            a += len(rows)
+
 
 def train(
     shape: MlpShape,
-    cells: Cells,
+    cells: Cells | UnequalCells,
     *,
     seed: int,
     iterations: int,
@@ -76,7 +132,7 @@ def train(
     """
     import torch
 
-    groups, channels, n = cells.values.shape
+    groups, channels, n = cells.shape
     target = resolve_device(device)
     closed = (shape.width < n and shape.width <= 128) if closed is None else closed
     bias = bias or ("1/sqrt(in)" if closed or shape.body != "siren" else "1/sqrt(in*out)")
@@ -86,14 +142,13 @@ def train(
 
     full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
-    size = max(1, limit // (n * max(shape.width, channels)))
-    chunks = []
-    for a in range(0, groups, size):
-        rows = slice(a, a + size)
+    chunks, places = [], []
+    for rows, some in cells.chunks(limit // max(shape.width, channels)):
         own = [p.detach()[rows].clone().to(target).requires_grad_() for p in full]
-        chunks.append((own, *_tensors(cells[rows], target, middle, half)))
+        chunks.append((own, *_tensors(some, target, middle, half)))
+        places.append(rows)
     n_values = cells.n_values
-    full_size = groups * n * max(shape.width, channels)
+    full_size = n_values // channels * max(shape.width, channels)
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
@@ -111,7 +166,8 @@ def train(
                 if mask is not None:
                     error *= mask
                 total += torch.dot(error.view(-1), error.view(-1))
-                gradient = torch.bmm(weight * (2 / (n * channels)), error) if closed else error * (2 / (n * channels))
+                share = 2 / (u.shape[2] * channels)
+                gradient = torch.bmm(weight * share, error) if closed else error * share
             h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
@@ -122,7 +178,9 @@ def train(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
         psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep=keep,
         )  # fmt: skip
-    weights = np.concatenate([flatten(own) for own, *_ in chunks])
+    weights = np.empty((groups, shape.n_parameters))
+    for rows, (own, *_) in zip(places, chunks, strict=True):
+        weights[rows] = flatten(own)
     inner = weights.shape[1] - (shape.width + 1) * channels
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
@@ -149,7 +207,9 @@ def default_adam(shape: MlpShape, *, closed: bool) -> AdamSettings:
     return AdamSettings(min(5e-3, 1e-4 * max(1.0, 128 / shape.width)), "constant")
 
 
-def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.ndarray | None = None) -> np.ndarray:
+def solve_last(
+    shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells, *, keep: np.ndarray | None = None
+) -> np.ndarray:
     """weights [G, P] with the last layer replaced by the least-squares optimum for the layers before it.
 
     keep: weights whose last layer the ridge pulls towards, instead of towards zero: what wide networks that were not
@@ -157,14 +217,12 @@ def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.n
     """
     import torch
 
-    groups, channels, n = cells.values.shape
+    groups, channels, _ = cells.shape
     inner = weights.shape[1] - (shape.width + 1) * channels
     result = weights.copy()
-    size = max(1, CHUNK_VALUES // (n * max(shape.width, channels)))
     with torch.no_grad():
-        for a in range(0, groups, size):
-            rows = slice(a, a + size)
-            u, y, mask = _tensors(cells[rows], torch.device("cpu"), 0.0, 1.0)
+        for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, channels)):
+            u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
             own = unflatten(shape, weights[rows])
             h = forward(shape, own, u, hidden=True)
             if keep is None:
@@ -175,11 +233,11 @@ def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.n
                 weight, offset = (x + o for x, o in zip(_solve(h, y, mask), old, strict=True))
             flat = torch.cat((weight.flatten(1), offset), dim=1).numpy()
             good = np.isfinite(flat).all(axis=1)
-            result[rows][good, inner:] = flat[good]
+            result[np.arange(groups)[rows][good], inner:] = flat[good]
     return result
 
 
-def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells) -> tuple[float, ...]:
+def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> tuple[float, ...]:
     """One number per group of parameters, by which all share one base step.
 
     Equal slopes: the step of a group is inversely proportional to the root of the error that rounding one of its
@@ -221,13 +279,16 @@ def unflatten(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
     return result
 
 
-def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells) -> float:
+def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
     import torch
 
-    u, y, mask = _tensors(cells, torch.device("cpu"), 0.0, 1.0)
+    total = 0.0
     with torch.no_grad():
-        error = (forward(shape, unflatten(shape, weights), u) - y).square()
-        return float((error if mask is None else error * mask).double().sum()) / cells.n_values
+        for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, shape.fout)):
+            u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
+            error = (forward(shape, unflatten(shape, weights[rows]), u) - y).square()
+            total += float((error if mask is None else error * mask).double().sum())
+    return total / cells.n_values
 
 
 def _tensors(

@@ -18,6 +18,7 @@ __all__ = [
     "Block",
     "Runs",
     "axis_runs",
+    "cell_blocks",
     "corner_coordinates",
     "gather",
     "lattice_blocks",
@@ -148,8 +149,13 @@ def point_blocks(grid: Grid, coords: np.ndarray, max_positions: int) -> Iterator
     for axis, borders in enumerate(grid.borders):
         own, local[:, axis] = local_coordinates(borders, coords[:, axis])
         cell = cell * (len(borders) - 1) + own
+    yield from cell_blocks(cell, local, grid.n_cells, max_positions)
+
+
+def cell_blocks(cell: np.ndarray, local: np.ndarray, n_cells: int, max_positions: int) -> Iterator[Block]:
+    """Positions of which the cells [N] and local coordinates [N, D] are known, in blocks of about max_positions."""
     order = np.argsort(cell, kind="stable")
-    runs = axis_runs(range(grid.n_cells + 1), cell[order] + 0.5, RUN_LIMIT[1])
+    runs = axis_runs(range(n_cells + 1), cell[order] + 0.5, RUN_LIMIT[1])
     # longest first: the runs of a block are about equally long, so little of it is padding
     length = 1 + (runs.index[:, -1] - runs.index[:, 0])
     by_length = np.argsort(-length, kind="stable")
