@@ -1,4 +1,4 @@
-"""Codes a label map (which segment a sample belongs to) coarse to fine: neighbours vote for the label in their middle."""
+"""Codes a label map (the segment of each sample) coarse to fine: neighbours vote for the label in their middle."""
 
 from __future__ import annotations
 

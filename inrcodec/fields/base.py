@@ -19,12 +19,13 @@ __all__ = ["Field", "Progress"]
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a running encode."""
+    """One report of a running encode. psnr_db: of the best so far; now_db: of this very step, where it is known."""
 
     stage: str
     step: int
     n_steps: int
     psnr_db: float | None = None
+    now_db: float | None = None
 
 
 OnStep = Callable[[Progress], None]

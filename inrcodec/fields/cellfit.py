@@ -119,12 +119,16 @@ def train(
     time_limit_s: float | None = None,
     closed: bool | None = None,
     bias: str | None = None,
+    init: str = "body",
     adam: AdamSettings | None = None,
+    keep: str = "best",
+    span: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
     closed: whether the last layer is solved rather than trained; None decides by size. bias and adam: None for what
-    was found best. Targets are brought to [-1, 1] here, and the last layer is scaled back.
+    was found best; init: one of layers.INIT_RULES. keep: the 'best' weights looked at or the 'last'; on_step hears of
+    both. Targets are brought from span (None: their own range) to [-1, 1] here, and the last layer is scaled back.
     """
     import torch
 
@@ -133,10 +137,10 @@ def train(
     closed = (shape.width < n and shape.width <= 128) if closed is None else closed
     bias = bias or ("1/sqrt(in)" if closed or shape.body != "siren" else "1/sqrt(in*out)")
     adam = adam or default_adam(shape, closed=closed)
-    low, high = float(cells.values.min()), float(cells.values.max())
+    low, high = span or (float(cells.values.min()), float(cells.values.max()))
     middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
 
-    full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias)
+    full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
     for rows, some in cells.chunks(limit // max(shape.width, channels)):
@@ -172,7 +176,7 @@ def train(
     with _threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
         descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
-        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))),
+        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep=keep,
         )  # fmt: skip
     weights = np.empty((groups, shape.n_parameters))
     for rows, (own, *_) in zip(places, chunks, strict=True):
