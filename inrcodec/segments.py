@@ -15,7 +15,7 @@ from .stream import MAX_SEGMENTS
 __all__ = ["canonical", "components", "from_map", "merge_to", "segment"]
 
 MAX_PIXELS = 2**20  # larger pictures are segmented at every k-th pixel
-SCALE, SIGMA = 500.0, 1.2  # of the graph segmentation: how unlike regions must be, smoothing beforehand
+SCALE, SIGMA = 500.0, 0.8  # of the graph segmentation: how unlike regions must be, smoothing beforehand
 SMALLEST = 20  # regions found are not smaller than this part of an equal share
 SMOOTHING = 2  # radius in pixels of the majority filter that rounds off borders: ragged ones cost bytes
 MAX_SMOOTHED = 256  # segments: the filter's cost grows with them

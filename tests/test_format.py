@@ -107,9 +107,7 @@ class Tables:
         self.signed = kind != "labels"
         if kind == "labels":
             votes = itertools.product((0, 1), range(5), range(5))
-            self.rows = [
-                [max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes
-            ]
+            self.rows = [[max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes]
             return
         self.rows = [[int(c) for c in row] for row in starting_counts(kind)]
 

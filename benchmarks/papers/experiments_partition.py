@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 from experiment import Check, Experiment, Options, Outcome, markdown
@@ -50,8 +49,8 @@ def run_1d(options: Options) -> Outcome:
         "Random step signals of B boundaries on [−1, 1], SIREN 1 → 32, 3 hidden layers, first ω 10, Adam 1e-3, 5,000 "
         f"fresh points a step; the step after which the MSE on 5,000 regular points is below .05 (at most {LIMIT:,}), "
         f"mean and standard deviation of {repeats} signals. The authors' column is their stored data. All runs are one "
-        "batch of networks, which each leaves when it is done. One difference saves time: the test is skipped while the "
-        "MSE of the training points is above .2.\n\n"
+        "batch of networks, which each leaves when it is done. One difference saves time: no test is run while the MSE "
+        "of the training points is above .2.\n\n"
         + markdown(("boundaries", "authors", "ours", "std"), rows) + "\n" + text
     )  # fmt: skip
     return Outcome(ours, body, tuple(checks))
@@ -76,8 +75,8 @@ def run_2d(options: Options) -> Outcome:
     body = (
         f"Products of two step functions on a {SIDE} × {SIDE} grid (the paper: 256 × 256, 16 times the cost), SIREN "
         "2 → 32, 3 hidden layers, first ω 30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. "
-        f"{repeats} signals a size; {capped} of {len(steps)} runs reached the cap of {LIMIT:,} steps, which makes their "
-        "means too low. On the coarse grid boundaries that fall between the same two samples vanish, so that our steps "
+        f"{repeats} signals a size; {capped} of {len(steps)} runs reached the cap of {LIMIT:,} steps, which makes "
+        "their means too low. On the coarse grid boundaries that fall between the same two samples vanish, so that our steps "
         "at many boundaries are fewer than the authors'.\n\n"
         + markdown(("boundaries", "authors, 256²", f"ours, {SIDE}²", "std"), rows) + "\n" + _growth_text(growth, 2)
     )  # fmt: skip
@@ -95,15 +94,19 @@ def run_local(options: Options) -> Outcome:
         kind = "one network" if parts == 1 else f"{parts} parts, {'**local**' if local else 'global'} coordinates"
         n = parts * (4 * width + 3 * width * width + 1 + width)
         rows.append(
-            (f"{kind}, width {width}", f"{n:,}", *(f"{m:.0f} ({r or '–'})" for m, r in zip(own, reference, strict=True)),
-             f"{time.perf_counter() - started:.0f} s")
-        )  # fmt: skip
+            (
+                f"{kind}, width {width}",
+                f"{n:,}",
+                *(f"{m:.0f} ({r or '–'})" for m, r in zip(own, reference, strict=True)),
+                f"{time.perf_counter() - started:.0f} s",
+            )
+        )
         options.say(f"  {rows[-1]}")
     one, cut = means[1, 32, True][2], means[4, 16, True][2]
     body = (
         "The signals of the step above, cut into equal parts with a network each, at about equal parameters. In "
-        "brackets what an independent numpy program gave. *Global* coordinates are the paper's code: every network sees "
-        "its stretch of [−1, 1]. *Local* ones, from −1 to 1 in every part, are ENRP's and the codec's.\n\n"
+        "brackets what an independent numpy program gave. *Global* coordinates are the paper's code: every network "
+        "sees its stretch of [−1, 1]. *Local* ones, from −1 to 1 in every part, are ENRP's and the codec's.\n\n"
         + markdown(("mean steps", "parameters", "B = 11", "B = 31", "B = 51", "time"), rows)
         + "\nThe hypothesis, that k parts turn exponential into linear growth, holds with local coordinates only: with "
         "the paper's global ones the same number of parameters needs **more** steps than one network, not fewer. The "
@@ -118,8 +121,8 @@ def run_local(options: Options) -> Outcome:
 
 def _growth_text(growth: Growth, axes: int) -> str:
     return (
-        f"A cubic through the means, and a·e^(bB) + c through it, as the authors fit it (a in [1, 60], b in [.001, .1], "
-        f"c in [−100, 10]): a = {growth.a:.1f}, b = {growth.b:.5f}, c = {growth.c:.1f}, so every boundary more costs a "
+        f"A cubic through the means, and a·e^(bB) + c through it, as the authors fit it (a in [1, 60], b in [.001, "
+        f".1], c in [−100, 10]): a = {growth.a:.1f}, b = {growth.b:.5f}, c = {growth.c:.1f}, so every boundary more costs a "
         f"factor of **p = {growth.p:.4f}** (the authors' data by the same fit: {PAPER_P[axes]}).\n"
     )
 

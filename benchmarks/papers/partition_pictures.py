@@ -1,2 +1,6 @@
-def run_pog(o): raise NotImplementedError
-def run_relu(o): raise NotImplementedError
+def run_pog(o):
+    raise NotImplementedError
+
+
+def run_relu(o):
+    raise NotImplementedError

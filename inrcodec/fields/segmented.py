@@ -135,18 +135,11 @@ def _map(segments: np.ndarray, signal: SignalMeta) -> np.ndarray:
 def boxes_of(labels: np.ndarray, n: int) -> np.ndarray:
     """First sample and one past the last of every segment on each axis, int64 [n, D, 2]; the whole axis for a segment
     without samples (no encoder writes one)."""
-    flat = labels.ravel()
-    boxes = np.empty((n, labels.ndim, 2), np.int64)
-    boxes[:, :, 0], boxes[:, :, 1] = labels.shape, 0
-    for axis, extent in enumerate(labels.shape):
-        place = [1] * labels.ndim
-        place[axis] = extent
-        index = np.broadcast_to(np.arange(extent).reshape(place), labels.shape).ravel()
-        np.minimum.at(boxes[:, axis, 0], flat, index)
-        np.maximum.at(boxes[:, axis, 1], flat, index + 1)
-    empty = boxes[:, 0, 1] == 0
-    boxes[empty, :, 0], boxes[empty, :, 1] = 0, labels.shape
-    return boxes
+    from scipy.ndimage import find_objects
+
+    whole = [(0, extent) for extent in labels.shape]
+    found = find_objects(labels + 1, max_label=n)
+    return np.array([whole if box is None else [(s.start, s.stop) for s in box] for box in found], np.int64)
 
 
 def local_in_boxes(boxes: np.ndarray, own: np.ndarray, x: np.ndarray) -> np.ndarray:
