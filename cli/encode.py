@@ -138,8 +138,8 @@ def encode(
     label_map = _read_map(segments, max_pixels) if segments is not None else None
     settings = EncodeSettings(
         arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        partition=partition, segments=label_map, psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size, kbit_per_s=bitrate,
-        time_limit_s=time_limit, **options,
+        partition=partition, segments=label_map, psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size,
+        kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip
     metadata = "none" if strip else metadata
     _check_metadata(metadata)

@@ -9,6 +9,8 @@ from experiment import Check, Experiment, Options, Outcome, markdown
 from partition_pictures import run_pog, run_relu
 from partition_steps import LIMIT, Growth, fit_growth, line_steps, near_square, plane_steps, thresholds
 
+from inrcodec.fields.layers import MlpShape
+
 PAPER_1D = {1: 22, 11: 43, 21: 161, 31: 236, 41: 535, 51: 774, 59: 1713}  # the authors' stored means, by boundaries
 PAPER_2D = {27: 37, 115: 105, 220: 162, 325: 381, 430: 1838, 535: 3097}
 PAPER_P = {1: 1.066, 2: 1.008}
@@ -76,8 +78,8 @@ def run_2d(options: Options) -> Outcome:
         f"Products of two step functions on a {SIDE} × {SIDE} grid (the paper: 256 × 256, 16 times the cost), SIREN "
         "2 → 32, 3 hidden layers, first ω 30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. "
         f"{repeats} signals a size; {capped} of {len(steps)} runs reached the cap of {LIMIT:,} steps, which makes "
-        "their means too low. On the coarse grid boundaries that fall between the same two samples vanish, so that our steps "
-        "at many boundaries are fewer than the authors'.\n\n"
+        "their means too low. On the coarse grid boundaries that fall between the same two samples vanish, so that our "
+        "steps at many boundaries are fewer than the authors'.\n\n"
         + markdown(("boundaries", "authors, 256²", f"ours, {SIDE}²", "std"), rows) + "\n" + _growth_text(growth, 2)
     )  # fmt: skip
     return Outcome(f"p = {growth.p:.4f}", body, (_p_check(growth, 2),))
@@ -92,7 +94,7 @@ def run_local(options: Options) -> Outcome:
         steps = line_steps(levels, width=width, parts=parts, local=local, seed=options.seed)
         means[parts, width, local] = own = steps.reshape(-1, repeats).mean(1)
         kind = "one network" if parts == 1 else f"{parts} parts, {'**local**' if local else 'global'} coordinates"
-        n = parts * (4 * width + 3 * width * width + 1 + width)
+        n = parts * MlpShape(1, width, 3, 1, "siren").n_parameters
         rows.append(
             (
                 f"{kind}, width {width}",
@@ -122,8 +124,8 @@ def run_local(options: Options) -> Outcome:
 def _growth_text(growth: Growth, axes: int) -> str:
     return (
         f"A cubic through the means, and a·e^(bB) + c through it, as the authors fit it (a in [1, 60], b in [.001, "
-        f".1], c in [−100, 10]): a = {growth.a:.1f}, b = {growth.b:.5f}, c = {growth.c:.1f}, so every boundary more costs a "
-        f"factor of **p = {growth.p:.4f}** (the authors' data by the same fit: {PAPER_P[axes]}).\n"
+        f".1], c in [−100, 10]): a = {growth.a:.1f}, b = {growth.b:.5f}, c = {growth.c:.1f}, so every boundary more "
+        f"costs a factor of **p = {growth.p:.4f}** (the authors' data by the same fit: {PAPER_P[axes]}).\n"
     )
 
 
