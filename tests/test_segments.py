@@ -161,10 +161,10 @@ def slow_label(labels: np.ndarray, y: float, x: float) -> int:
     """FORMAT.md §10 for one position."""
     sides = []
     for v, n in ((y, labels.shape[0]), (x, labels.shape[1])):
-        t = min(max(v - 0.5, 0), n - 1)
-        i = int(t)
-        f = round(2**16 * (t - i))
-        sides.append([(i, 2**16 - f), (min(i + 1, n - 1), f)])
+        inside = min(max(v - 0.5, 0), n - 1)
+        i = int(inside)
+        e = 2048 - round(4096 * (inside - i))
+        sides.append([(i, 2**22 + e * abs(e)), (min(i + 1, n - 1), 2**22 - e * abs(e))])
     sums: dict[int, int] = {}
     for (i, a), (j, b) in itertools.product(*sides):
         sums[int(labels[i, j])] = sums.get(int(labels[i, j]), 0) + a * b
@@ -249,12 +249,24 @@ def test_points_have_the_values_of_the_lattice(encoded: bytes) -> None:
     np.testing.assert_array_equal(values, file.decode())
 
 
-def test_twice_the_size_keeps_labels_at_sample_centres_and_invents_none() -> None:
+def test_twice_the_size_is_smoother_and_invents_no_label_that_is_not_near() -> None:
     labels = blobs(*SHAPE)
     y, x = np.indices((2 * SHAPE[0], 2 * SHAPE[1])).reshape(2, -1)
     twice = labels_at(labels, np.stack([(y + 0.5) / 2, (x + 0.5) / 2], 1)).reshape(2 * SHAPE[0], -1)
-    # each output sample lies nearest to one centre, whose weight is 9/16: the map is that, doubled
-    np.testing.assert_array_equal(twice, np.repeat(np.repeat(labels, 2, 0), 2, 1))
+    doubled = np.repeat(np.repeat(labels, 2, 0), 2, 1)
+    moved = twice != doubled
+    edge = np.pad(labels, 1, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(edge, (3, 3)).reshape(*SHAPE, 9)
+    near = np.repeat(np.repeat(windows, 2, 0), 2, 1)
+    assert (near == twice[..., None]).any(2).all()
+    assert 0 < moved.mean() < 0.05
+
+    def corners(m: np.ndarray) -> int:
+        """2 × 2 windows in which three samples agree: the steps of stairs."""
+        four = np.lib.stride_tricks.sliding_window_view(m, (2, 2)).reshape(-1, 4)
+        return int(((four[:, :, None] == four[:, None]).sum((1, 2)) == 10).sum())
+
+    assert corners(twice) > 1.5 * corners(doubled)  # more and smaller steps
 
 
 def test_a_map_of_the_users_is_stored_as_it_is(encoded: bytes) -> None:

@@ -22,7 +22,7 @@ __all__ = ["SegmentedField", "boxes_of", "labels_at", "local_in_boxes"]
 
 SIREN_OMEGA = 20  # segments are larger than cells, and so are their boxes: finer than default_omega, + 0.5 dB
 DEFAULT_CELLS = (3, 3)  # the paper's larger setting: 9 segments
-FRACTION_BITS = 16  # of a position between sample centres, where labels are weighed in whole numbers
+HALF = 2**11  # half the way between two sample centres, where labels are weighed
 
 
 @dataclass(frozen=True)
@@ -151,20 +151,24 @@ def local_in_boxes(boxes: np.ndarray, own: np.ndarray, x: np.ndarray) -> np.ndar
 
 def labels_at(labels: np.ndarray, coords: np.ndarray) -> np.ndarray:
     """Labels [N] at positions coords [N, 2] in sample units: of the four sample centres around, the label with the
-    largest bilinear weight, the lowest of equals; beyond the outermost centres as at them."""
-    low, high, share = [], [], []
+    largest weight, the lowest of equals; beyond the outermost centres as at them.
+
+    Weights are bilinear in a fraction that leaves a centre faster than linearly, ½ ± ½ (1 − 2f)²: at twice the size the
+    nearest centre alone (.39) no longer decides, which rounds off stairs. In whole numbers, so that all machines agree.
+    """
+    low, high, shares = [], [], []
     for axis, n in enumerate(labels.shape):
-        t = np.clip(coords[:, axis] - 0.5, 0, n - 1)
-        i = t.astype(np.int64)
+        x = np.clip(coords[:, axis] - 0.5, 0, n - 1)
+        i = x.astype(np.int64)
+        e = HALF - np.rint((x - i) * 2 * HALF).astype(np.int64)
         low.append(i)
         high.append(np.minimum(i + 1, n - 1))
-        share.append(np.rint((t - i) * 2**FRACTION_BITS).astype(np.int64))
+        shares.append((HALF**2 + e * abs(e), HALF**2 - e * abs(e)))
     result = labels[low[0], low[1]]
-    near = np.stack([result, labels[low[0], high[1]], labels[high[0], low[1]], labels[high[0], high[1]]])
-    mixed = np.flatnonzero((near[1:] != result).any(0))
+    near = np.stack([labels[y, x] for y in (low[0], high[0]) for x in (low[1], high[1])])
+    mixed = np.flatnonzero((near != result).any(0))
     near = near[:, mixed]
-    (g, f), one = (s[mixed] for s in share), 2**FRACTION_BITS
-    weights = np.stack([(one - g) * (one - f), (one - g) * f, g * (one - f), g * f])
+    weights = np.stack([v[mixed] * h[mixed] for v in shares[0] for h in shares[1]])
     votes = np.stack([np.where(near == label, weights, 0).sum(0) for label in near])
     result[mixed] = np.where(votes == votes.max(0), near, MAX_SEGMENTS).min(0)
     return result
