@@ -330,6 +330,7 @@ def test_segments_a_picture_cannot_have_are_refused(encoded: bytes, segments: in
         (scene(70, 70), {"segments": np.arange(4900).reshape(70, 70)}, "4,900 distinct colours, limit 4,096"),
         (scene(90, 90), {"grid": "80"}, "limit 4,096"),
         (scene(*SHAPE), {"arch": "multihead"}, "ensemble"),
+        (scene(*SHAPE), {"segments": np.zeros(SHAPE, int), "grid": 3}, "exclude"),
         (scene(*SHAPE), {"segments": np.zeros(SHAPE, int), "partition": "grid", "arch": "ensemble"}, "--partition"),
     ],
 )

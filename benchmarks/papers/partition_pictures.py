@@ -162,10 +162,10 @@ def run_pog(options: Options) -> Outcome:
         + f"\n**At equal steps the paper's gain {'does not appear' if behind > 0 else 'appears'} here**: after "
         f"{steps:,} steps one network is {abs(behind):.1f} dB {'above' if behind > 0 else 'below'} the grid of nine. "
         f"At equal time the grid is {ahead:+.1f} dB ahead, for a step of nine small networks costs a ninth of the "
-        "arithmetic. The paper's +2.8 dB at equal steps were measured on a signal that its own code had shredded: "
-        "coordinates are enumerated column by column and pixels row by row, which scrambles every picture that is not "
-        f"square. The same at {tall.shape[1]} × {tall.shape[0]} (width × height), {tall_steps:,} steps, with correct "
-        "and with scrambled coordinates:\n\n"
+        "arithmetic. The paper's +2.8 dB at equal steps were measured on a larger picture with larger networks, and on "
+        "a signal that its own code had shredded: coordinates are enumerated column by column and pixels row by row, "
+        f"which scrambles every picture that is not square. The same at {tall.shape[1]} × {tall.shape[0]} (width × "
+        f"height), {tall_steps:,} steps, with correct and with scrambled coordinates:\n\n"
         + markdown((f"PSNR at step {tall_steps}", "correct", "scrambled, as the paper's code", "time"), tall_rows)
         + "\nScrambling costs "
         + ", ".join(f"{v:.1f} dB ({k})" for k, v in lost.items())

@@ -52,6 +52,8 @@ class SegmentedField(EnsembleField):
             raise ValueError("--partition segments belongs to pictures")
         n = grid.n_cells
         if settings.segments is not None:
+            if settings.grid != "auto":
+                raise ValueError("--grid and --segments exclude each other: the map says how many segments there are")
             n = int(_map(settings.segments, signal).max()) + 1
         if n > MAX_SEGMENTS:
             raise ValueError(f"--grid: {n:,} segments, limit {MAX_SEGMENTS:,}")
