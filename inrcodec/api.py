@@ -52,6 +52,8 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
     unknown = set(settings) - allowed
     if unknown:
         raise ValueError(f"unknown setting {sorted(unknown)[0]}; settings are {', '.join(sorted(allowed))}")
+    if settings.get("segments") is not None:
+        settings.setdefault("partition", "segments")
     if settings.get("partition") == "segments":
         settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):

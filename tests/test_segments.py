@@ -271,7 +271,7 @@ def test_twice_the_size_is_smoother_and_invents_no_label_that_is_not_near() -> N
 
 def test_a_map_of_the_users_is_stored_as_it_is(encoded: bytes) -> None:
     labels = blobs(*SHAPE, n=5, seed=9)
-    data = inrcodec.encode(scene(*SHAPE), segments=labels * 10, **FAST)
+    data = inrcodec.encode(scene(*SHAPE), segments=labels * 10, width=6, iterations=3)  # implies the partition
     stream = InrFile.of_bytes(data).stream()
     codes = codec.Decoder(stream.header, max_samples=2**16).codes(stream.payloads)
     np.testing.assert_array_equal(codes[0][0], labels)
