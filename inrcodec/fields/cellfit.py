@@ -7,7 +7,7 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Cells", "UnequalCells", "measure_spreads", "solve_last", "train"]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
-CHUNK_VALUES = 2**22  # float32 values of one layer per backward pass (16 MB)
+# float32 values of one layer, or of the weights, per backward pass (16 MB). More than 32 MB in one piece would be
+# handed back to the system, and its pages cleared anew, in every step.
+CHUNK_VALUES = 2**22
 CHUNK_VALUES_GPU = 2**26
 SERIAL_VALUES = 2**18  # of one layer, below which threads wait for each other longer than they work
 PADDING = 1.5  # of cells of different sizes: how much larger than another a cell of one chunk may be
@@ -143,16 +145,17 @@ def train(
     full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
-    for rows, some in cells.chunks(limit // max(shape.width, channels)):
-        own = [p.detach()[rows].clone().to(target).requires_grad_() for p in full]
-        chunks.append((own, *_tensors(some, target, middle, half)))
+    for rows, some in cells.chunks(limit // max(shape.width, channels, -(-shape.n_parameters // n))):
+        leaves = [p.detach()[rows].contiguous().clone().to(target).requires_grad_() for p in _turned(full)]
+        chunks.append((leaves, *_tensors(some, target, middle, half)))
         places.append(rows)
     n_values = cells.n_values
     full_size = n_values // channels * max(shape.width, channels)
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
-        for own, u, y, mask in chunks:
+        for leaves, u, y, mask in chunks:
+            own = _turned(leaves)
             # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
             h = forward(shape, own, u, hidden=closed)
             with torch.no_grad():
@@ -171,7 +174,7 @@ def train(
             h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
-    moved = [p for own, *_ in chunks for p in (own[:-2] if closed else own)]
+    moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
     scale = (half / peak) ** 2
     with _threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
         descend(
@@ -179,12 +182,17 @@ def train(
         psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep=keep,
         )  # fmt: skip
     weights = np.empty((groups, shape.n_parameters))
-    for rows, (own, *_) in zip(places, chunks, strict=True):
-        weights[rows] = flatten(own)
+    for rows, (leaves, *_) in zip(places, chunks, strict=True):
+        weights[rows] = flatten(_turned(leaves))
     inner = weights.shape[1] - (shape.width + 1) * channels
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
     return solve_last(shape, weights, cells) if closed else weights
+
+
+def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
+    return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
 
 
 @contextmanager

@@ -151,11 +151,14 @@ def forward(
             break
         weight, bias = parameters[2 * layer], parameters[2 * layer + 1]
         last = layer == n_layers - 1
-        # the factor of a sine goes into the small operands, which spares a pass over the large ones
+        # the factor of a sine goes into the smaller of weights and units, which spares a pass over the larger
         factor = 1.0 if shape.body != "siren" or last else (float(shape.omega) if layer == 0 else HIDDEN_OMEGA)
-        if factor != 1:
+        units_are_more = h.shape[2] >= weight.shape[1]
+        if factor != 1 and units_are_more:
             weight, bias = weight * factor, bias * factor
         h = torch.baddbmm(bias.unsqueeze(2), weight.transpose(1, 2), h)
+        if factor != 1 and not units_are_more:
+            h = h * factor
         if not last:
             h = h.sin() if shape.body == "siren" else h.relu()
     return h
