@@ -21,7 +21,7 @@ from .layers import MlpShape, flatten, forward, initial
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cells", "UnequalCells", "measure_spreads", "solve_last", "train"]
+__all__ = ["Cells", "UnequalCells", "fits_at_once", "measure_spreads", "solve_last", "squared_errors", "train"]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
 # float32 values of one layer, or of the weights, per backward pass (16 MB). More than 32 MB in one piece would be
@@ -47,6 +47,10 @@ class Cells:
 
     def __getitem__(self, rows: Any) -> Cells:
         return Cells(self.values[rows], self.coords[rows], None if self.mask is None else self.mask[rows])
+
+    def repeated(self, times: int) -> Cells:
+        """All cells, again and again: for trainings from several starts at once."""
+        return self if times == 1 else self[np.tile(np.arange(len(self.values)), times)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -113,7 +117,7 @@ def train(
     shape: MlpShape,
     cells: Cells | UnequalCells,
     *,
-    seed: int,
+    seed: int | Sequence[int],
     iterations: int,
     device: str,
     on_step: OnStep,
@@ -128,6 +132,8 @@ def train(
 ) -> np.ndarray:
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
+    seed: several are for cells that were `repeated`, each run of them starting as it would alone; the step that is
+    kept is then that of the best sum over all.
     closed: whether the last layer is solved rather than trained; None decides by size. bias and adam: None for what
     was found best; init: one of layers.INIT_RULES. keep: the 'best' weights looked at or the 'last'; on_step hears of
     both. Targets are brought from span (None: their own range) to [-1, 1] here, and the last layer is scaled back.
@@ -142,11 +148,16 @@ def train(
     low, high = span or (float(cells.values.min()), float(cells.values.max()))
     middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
 
-    full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
+    seeds = [seed] if isinstance(seed, int) else seed
+    starts = [
+        initial(shape, groups // len(seeds), generator=torch.Generator().manual_seed(s), bias=bias, init=init)
+        for s in seeds
+    ]
+    full = [torch.cat([p.detach() for p in same]) for same in zip(*starts, strict=True)]
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
     for rows, some in cells.chunks(limit // max(shape.width, channels, -(-shape.n_parameters // n))):
-        leaves = [p.detach()[rows].contiguous().clone().to(target).requires_grad_() for p in _turned(full)]
+        leaves = [p[rows].contiguous().clone().to(target).requires_grad_() for p in _turned(full)]
         chunks.append((leaves, *_tensors(some, target, middle, half)))
         places.append(rows)
     n_values = cells.n_values
@@ -287,16 +298,27 @@ def unflatten(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
     return result
 
 
-def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
+def fits_at_once(shape: MlpShape, cells: Cells, device: str) -> int:
+    """How many trainings of these cells pay as one batch: on a CPU only such as wait longer than they work."""
+    limit = SERIAL_VALUES if resolve_device(device).type == "cpu" else CHUNK_VALUES_GPU
+    return max(1, limit // (cells.values[:, 0].size * max(shape.width, cells.values.shape[1])))
+
+
+def squared_errors(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> np.ndarray:
+    """Per cell the sum of squared errors over its samples and channels, float64 [G], in float32 arithmetic."""
     import torch
 
-    total = 0.0
+    errors = np.empty(len(weights))
     with torch.no_grad():
         for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, shape.fout)):
             u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
             error = (forward(shape, unflatten(shape, weights[rows]), u) - y).square()
-            total += float((error if mask is None else error * mask).double().sum())
-    return total / cells.n_values
+            errors[rows] = (error if mask is None else error * mask).double().sum((1, 2)).numpy()
+    return errors
+
+
+def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
+    return float(squared_errors(shape, weights, cells).sum()) / cells.n_values
 
 
 def _tensors(
