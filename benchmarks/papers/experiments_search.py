@@ -54,16 +54,18 @@ def algorithm_1(options: Options) -> Outcome:
             wanted = " or ".join(map(str, ACCEPTED[m]))
             found = turns.best.pair
             checks.append(Check(f"M = {m}: finds {wanted}", str(found), found in ACCEPTED[m]))
-        rows.append((m, ", ".join(map(str, PAPER[m])), turns.best.pair, f"{turns.best.psnr_db + PAPER_DB:.2f}",
-                     f"{turns.best.psnr_db:.2f}", f"{turns.best.score:.2f}", turns.sweeps[-1].round, n_turns, best))  # fmt: skip
+        t = turns.best
+        rows.append((m, ", ".join(map(str, PAPER[m])), t.pair, f"{t.psnr_db + PAPER_DB:.2f}", f"{t.psnr_db:.2f}",
+                     f"{t.score:.2f}", turns.sweeps[-1].round, n_turns, best))  # fmt: skip
     head = ("M", "paper (w, d)", "ours", "ENRP's PSNR dB", "ordinary dB", "J", "rounds", "trainings", "every pair")
     body = (
         f"{name} at {side} × {side}, {base.iterations} steps, one training a pair (the paper: five), at most "
-        f"{base.max_flops / 1e9:g} GFLOPs, α = 7, from (256, 3). J is of ENRP's PSNR. A round is a sweep over widths and one over "
-        f"depths; the last one only confirms.\n\n{markdown(head, rows)}\nFigure 3, round by round. {' '.join(parts)}\n"
+        f"{base.max_flops / 1e9:g} GFLOPs, α = 7, from (256, 3). J is of ENRP's PSNR. A round is a sweep over widths "
+        f"and one over depths; the last one only confirms.\n\n{markdown(head, rows)}\n"
+        f"Figure 3, round by round. {' '.join(parts)}\n"
         "Coordinate descent stops in a local optimum at M = 4: from width 64 no depth and from depth 2 no width is "
-        "better, (128, 1) is out of its reach. The codec's `search --exhaustive` trains every feasible pair, at most 16 "
-        "here, and does not.\n\nM = 16 and 32, and five trainings a pair, are the same command with `--grid` and "
+        "better, (128, 1) is out of its reach. The codec's `search --exhaustive` trains every feasible pair, at most "
+        "16 here, and does not.\n\nM = 16 and 32, and five trainings a pair, are the same command with `--grid` and "
         "`--repeats`: `inrcodec search picture.png --grid 32 --recipe paper --repeats 5`.\n"
     )
     found = ", ".join(f"M = {m}: {r[2]}" for m, r in zip(sizes, rows, strict=True))
