@@ -86,9 +86,9 @@ class SearchSettings:
             ("max-rounds", (self.max_rounds,), 1, 1000), ("seed", (self.seed,), 0, 2**32 - 1 - self.repeats),
             ("max-flops", (self.max_flops,), 1, 1e30), ("alpha", (self.alpha,), 0, 1e6),
         ):  # fmt: skip
-            for value in values:
-                if not low <= value <= high:
-                    raise ValueError(f"--{name} {value:g}: wanted {low:g} to {high:g}")
+            for number in values:
+                if not low <= number <= high:
+                    raise ValueError(f"--{name} {number:g}: wanted {low:g} to {high:g}")
         if not self.widths or not self.depths:
             raise ValueError("--widths and --depths: wanted at least one each")
 

@@ -63,7 +63,7 @@ def parse(data: bytes) -> Found:
     if raw.get("version") != VERSION:
         raise FormatError(f"search result of version {raw.get('version')!r}, wanted {VERSION}")
     try:
-        told = {name: tuple(v) if isinstance(v, list) else v for name, v in raw["facts"].items()}
+        told: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in raw["facts"].items()}
         facts = Facts(**{f.name: told[f.name] for f in fields(Facts)})
         evaluations = tuple(_evaluation(e) for e in raw["evaluations"])
         result = raw["result"]
@@ -97,8 +97,8 @@ def _scored(scored: Scored) -> dict[str, Any]:
 
 
 def _evaluation(raw: dict[str, Any]) -> Evaluation:
-    pair_and_seed = (int(raw[name]) for name in ("width", "depth", "seed"))
-    found = Evaluation(*pair_and_seed, float(raw["psnr_db"]), float(raw["seconds"]))
+    width, depth, seed = (int(raw[name]) for name in ("width", "depth", "seed"))
+    found = Evaluation(width, depth, seed, float(raw["psnr_db"]), float(raw["seconds"]))
     if not math.isfinite(found.psnr_db):
         raise ValueError("psnr_db is not a number")
     return found
