@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from .stream import Header
 
-__all__ = ["largest_cell", "macs_per_sample", "n_knots", "n_network_parameters", "n_parameters"]
+__all__ = ["largest_cell", "layer_sizes", "macs_per_sample", "n_knots", "n_network_parameters", "n_parameters"]
 
 
 def n_knots(extent: int, pitch: int) -> int:
@@ -50,6 +51,11 @@ def macs_per_sample(header: Header) -> float:
         return float(frozen + _mlp_macs(header, s.channels))
     shapes = prod(1 + (n % m > 0) for n, m in zip(s.shape, header.cells, strict=True))
     return (frozen + _mlp_macs(header, f.width)) * shapes / prod(header.cells) + (f.width + s.channels) * s.channels
+
+
+def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 0) -> tuple[tuple[int, int], ...]:
+    """(in, out) of each layer of an MLP; features: of frozen frequencies before it, each a sine and a cosine."""
+    return tuple(pairwise((2 * features or fin, *[width] * (depth + 1), fout)))
 
 
 def largest_cell(header: Header) -> tuple[int, ...]:

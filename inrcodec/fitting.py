@@ -14,7 +14,7 @@ from .fields.base import OnStep, Progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AdamSettings", "FitReport", "descend", "resolve_device"]
+__all__ = ["AdamSettings", "FitReport", "descend", "make_adam", "resolve_device"]
 
 SCHEDULES = ("constant", "cosine")
 LAST_RATE = 0.01  # of a cosine schedule, as a fraction of the first
@@ -77,30 +77,38 @@ def descend(
     on_step: OnStep,
     time_limit_s: float | None = None,
     psnr_db: Callable[[float], float] | None = None,
+    keep: str = "best",
+    optimiser: torch.optim.Adam | None = None,
 ) -> FitReport:
-    """Minimise by Adam, in place; at the end the parameters are the best of those looked at.
+    """Minimise by Adam, in place; at the end the parameters are the best of those looked at, or, with keep='last'
+    (where every loss is another random sample, or the problem changes on the way), the last ones.
 
     loss: leaves gradients on the parameters (calls backward itself, so that it may do so piece by piece) and
     returns the detached loss. It may ignore `parameters` it has no use for. psnr_db: loss -> PSNR to report.
+    optimiser: make_adam's, for the same parameters, to go on from; None starts anew.
     The same start gives the same result on one machine with the same number of threads.
     """
     import torch
 
     started = time.monotonic()
     parameters = [p for p in parameters if p.numel()]
-    optimiser = _adam(parameters, adam)
+    optimiser = optimiser or make_adam(parameters, adam)
     best, best_loss, timed_out, step = None, math.inf, False, 0
     with _flushed_denormals():
         for step in range(iterations + 1):
             timed_out = time_limit_s is not None and time.monotonic() - started >= time_limit_s
             last = step == iterations or timed_out
             optimiser.zero_grad(set_to_none=True)
+            if last and keep == "last":
+                break
             current = loss()
             if last or step % LOOK_EVERY == 0:
                 value = float(current)
+                if keep == "last":
+                    best_loss = value
                 if value < best_loss:  # False for NaN: a diverged fit goes back to the last good parameters
                     best_loss = value
-                    best = None if last else [p.detach().clone() for p in parameters]
+                    best = None if last or keep == "last" else [p.detach().clone() for p in parameters]
                 on_step(Progress(stage, step, iterations, psnr_db(best_loss) if psnr_db else None))
             if last:
                 break
@@ -123,7 +131,8 @@ def _rate(schedule: str, done: float) -> float:
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.optim.Adam:
+def make_adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.optim.Adam:
+    """The optimiser that `descend` makes for itself, for those who go on with its state."""
     import torch
 
     try:  # one pass over memory instead of ten: wide ensembles have millions of parameters

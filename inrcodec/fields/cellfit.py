@@ -7,7 +7,7 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..fitting import AdamSettings, descend, resolve_device
+from ..priors.prior import biases, largest
 from .base import OnStep
-from .layers import MlpShape, flatten, forward, initial
+from .layers import MlpShape, flatten, forward, initial, unflatten
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cells", "measure_spreads", "solve_last", "train"]
+__all__ = ["Cells", "measure_spreads", "solve_last", "torch_threads", "train"]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
 CHUNK_VALUES = 2**22  # float32 values of one layer per backward pass (16 MB)
@@ -64,38 +65,54 @@ def train(
     closed: bool | None = None,
     bias: str | None = None,
     adam: AdamSettings | None = None,
+    start: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    prunings: Mapping[int, int] | None = None,
 ) -> np.ndarray:
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
     closed: whether the last layer is solved rather than trained; None decides by size. bias and adam: None for what
     was found best. Targets are brought to [-1, 1] here, and the last layer is scaled back.
+    start [P]: a prior's weights, from which all cells go on, as trained: no layer is solved, nothing is scaled. mask
+    bool [P]: with a start, the weights that are not 0. prunings: step -> weights (biases not counted) that each cell
+    keeps from then on, its largest.
     """
     import torch
 
     groups, channels, n = cells.values.shape
     target = resolve_device(device)
-    closed = (shape.width < n and shape.width <= 128) if closed is None else closed
+    if closed is None:
+        closed = start is None and shape.width < n and shape.width <= 128
     bias = bias or ("1/sqrt(in)" if closed or shape.body != "siren" else "1/sqrt(in*out)")
     adam = adam or default_adam(shape, closed=closed)
-    low, high = float(cells.values.min()), float(cells.values.max())
-    middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
-
-    full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias)
+    if start is None:
+        low, high = float(cells.values.min()), float(cells.values.max())
+        middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
+        full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias)
+    else:
+        middle, half = 0.0, 1.0
+        full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
+    masks = None
+    if mask is not None or prunings:
+        kept = np.ones((1, shape.n_parameters), bool) if mask is None else mask[None]
+        masks = _Masks(shape, np.repeat(kept, groups, axis=0) if prunings else kept, dict(prunings or {}), target)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     size = max(1, limit // (n * max(shape.width, channels)))
     chunks = []
     for a in range(0, groups, size):
         rows = slice(a, a + size)
         own = [p.detach()[rows].clone().to(target).requires_grad_() for p in full]
-        chunks.append((own, *_tensors(cells[rows], target, middle, half)))
+        chunks.append((rows, own, *_tensors(cells[rows], target, middle, half)))
     n_values = cells.n_values
     full_size = groups * n * max(shape.width, channels)
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
-        for own, u, y, mask in chunks:
+        if masks is not None:
+            masks.step([own for _, own, *_ in chunks])
+        for rows, own, u, y, mask in chunks:
             # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
-            h = forward(shape, own, u, hidden=closed)
+            h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
             with torch.no_grad():
                 if closed:
                     weight, offset = _solve(h, y, mask)
@@ -111,22 +128,50 @@ def train(
             h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
-    moved = [p for own, *_ in chunks for p in (own[:-2] if closed else own)]
+    moved = [p for _, own, *_ in chunks for p in (own[:-2] if closed else own)]
     scale = (half / peak) ** 2
-    with _threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
+    with torch_threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
         descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
-        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))),
+        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep="last" if prunings else "best",
         )  # fmt: skip
-    weights = np.concatenate([flatten(own) for own, *_ in chunks])
+    weights = np.concatenate([flatten(own) for _, own, *_ in chunks])
+    if masks is not None:
+        return weights * masks.kept
     inner = weights.shape[1] - (shape.width + 1) * channels
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
     return solve_last(shape, weights, cells) if closed else weights
 
 
+class _Masks:
+    """The weights that are not 0 (bool [G or 1, P]), and the steps at which each cell's smallest join them."""
+
+    def __init__(self, shape: MlpShape, kept: np.ndarray, prunings: dict[int, int], device: torch.device) -> None:
+        self.kept = kept
+        self._shape, self._prunings, self._device, self._steps = shape, prunings, device, 0
+        self._set(kept)
+
+    def step(self, parameters: Sequence[Sequence[torch.Tensor]]) -> None:
+        """To be called before each step, with the parameters of all chunks."""
+        left = self._prunings.get(self._steps)
+        self._steps += 1
+        if left is not None:
+            weights = np.abs(np.concatenate([flatten(own) for own in parameters]))
+            bias = biases(self._shape.sizes)
+            self._set(largest(weights, self.kept & ~bias, left) | bias)
+
+    def apply(self, parameters: Sequence[torch.Tensor], rows: slice) -> list[torch.Tensor]:
+        some = rows if len(self.kept) > 1 else slice(None)
+        return [p * m[some] for p, m in zip(parameters, self._factors, strict=True)]
+
+    def _set(self, kept: np.ndarray) -> None:
+        self.kept = kept
+        self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
+
+
 @contextmanager
-def _threads(n: int | None) -> Iterator[None]:
+def torch_threads(n: int | None) -> Iterator[None]:
     """Let torch use n threads for a while; None leaves them as they are."""
     import torch
 
@@ -161,12 +206,12 @@ def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.n
         for a in range(0, groups, size):
             rows = slice(a, a + size)
             u, y, mask = _tensors(cells[rows], torch.device("cpu"), 0.0, 1.0)
-            own = unflatten(shape, weights[rows])
+            own = _parameters(shape, weights[rows])
             h = forward(shape, own, u, hidden=True)
             if keep is None:
                 weight, offset = _solve(h, y, mask)
             else:
-                old = unflatten(shape, keep[rows])[-2:]
+                old = _parameters(shape, keep[rows])[-2:]
                 y = y - torch.baddbmm(old[1].unsqueeze(2), old[0].transpose(1, 2), h)
                 weight, offset = (x + o for x, o in zip(_solve(h, y, mask), old, strict=True))
             flat = torch.cat((weight.flatten(1), offset), dim=1).numpy()
@@ -175,8 +220,16 @@ def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.n
     return result
 
 
-def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells) -> tuple[float, ...]:
-    """One number per group of parameters, by which all share one base step.
+def measure_spreads(
+    shape: MlpShape,
+    weights: np.ndarray,
+    cells: Cells,
+    *,
+    base: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[float, ...]:
+    """One number per group of parameters, by which all share one base step. base [P]: what a code of 0 stands for,
+    where files store differences to it; the last layer is not solved again then. mask bool [P]: what is stored.
 
     Equal slopes: the step of a group is inversely proportional to the root of the error that rounding one of its
     weights by one step costs, here measured by rounding, with the last layer solved again as `quantize` does. The
@@ -184,10 +237,18 @@ def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells) -> tuple
     about that many bits.
     """
     groups = np.asarray(shape.groups)
+    if mask is not None:
+        groups = np.where(mask, groups, -1)
+    solved = base is None
+    coded = weights if base is None else weights - base
     probe = np.unique(np.linspace(0, len(weights) - 1, min(PROBE_CELLS, len(weights))).astype(int))
     own, some = weights[probe], cells[probe]
+    count = np.bincount(groups[groups >= 0], minlength=2 * len(shape.sizes))
     ranges = np.array(
-        [max(float(np.quantile(np.abs(weights[:, groups == g]), 0.999)), 1e-6) for g in range(groups[-1] + 1)]
+        [
+            max(float(np.quantile(np.abs(coded[:, groups == g]), 0.999)) if n else 0.0, 1e-6)
+            for g, n in enumerate(count)
+        ]
     )
     before = _mse(shape, own, some)
     costs = np.empty(len(ranges))
@@ -195,26 +256,21 @@ def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells) -> tuple
     for g, span in enumerate(ranges):
         step = span / 64
         moved = own.copy()
-        noise = (rng.random((len(probe), int((groups == g).sum()))) - 0.5) * step
+        noise = (rng.random((len(probe), int(count[g]))) - 0.5) * step
         moved[:, groups == g] += noise
-        if g < len(ranges) - 2:
+        if solved and g < len(ranges) - 2:
             moved = solve_last(shape, moved, some, keep=own)
-        costs[g] = max(_mse(shape, moved, some) - before, 1e-12) / (step**2 * noise.shape[1])
+        costs[g] = max(_mse(shape, moved, some) - before, 1e-12) / (step**2 * max(1, noise.shape[1]))
     spreads = 1 / np.sqrt(costs)
-    share = np.bincount(groups) / len(groups)
-    spreads *= np.exp2(np.sum(share * np.log2(ranges / spreads)))
+    spreads *= np.exp2(np.sum(count / count.sum() * np.log2(ranges / spreads)))
     return tuple(float(s) for s in np.clip(spreads, ranges / 64, ranges * 64))
 
 
-def unflatten(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
-    """Inverse of layers.flatten, float32 on the CPU."""
+def _parameters(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
+    """Weights [G, P] -> float32 tensors on the CPU as layers.forward takes them."""
     import torch
 
-    flat, at, result = torch.from_numpy(weights.astype(np.float32)), 0, []
-    for i, o in shape.sizes:
-        result += [flat[:, at : at + i * o].reshape(-1, i, o), flat[:, at + i * o : at + i * o + o]]
-        at += i * o + o
-    return result
+    return unflatten(shape, torch.from_numpy(weights.astype(np.float32)))
 
 
 def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells) -> float:
@@ -222,7 +278,7 @@ def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells) -> float:
 
     u, y, mask = _tensors(cells, torch.device("cpu"), 0.0, 1.0)
     with torch.no_grad():
-        error = (forward(shape, unflatten(shape, weights), u) - y).square()
+        error = (forward(shape, _parameters(shape, weights), u) - y).square()
         return float((error if mask is None else error * mask).double().sum()) / cells.n_values
 
 
