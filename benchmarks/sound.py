@@ -28,7 +28,7 @@ def sound_section(run: Run) -> str:
     samples, rate_hz = soundfile.read(run.sound, dtype="float64", always_2d=True)
     seconds = len(samples) / rate_hz
     rows = []
-    for label, n_bytes, decoded in (*_ours(run.sound, samples), *_peers(run.work, samples, rate_hz)):
+    for label, n_bytes, decoded in (*_ours(run.sound, samples), *sound_peers(run.work, samples, rate_hz)):
         say(f"  {label}")
         rows.append((label, f"{8 * n_bytes / seconds / 1000:.1f}", f"{snr(decoded=decoded, original=samples):.2f}"))
     head = ("codec", "kbit/s", "SNR dB")
@@ -54,7 +54,8 @@ def _one(label: str, path: Path, samples: np.ndarray, **settings: float) -> tupl
     return label, len(data), normalise(decoded, file.header.signal).astype(np.float64)
 
 
-def _peers(work: Path, samples: np.ndarray, rate_hz: int) -> Iterator[tuple[str, int, np.ndarray]]:
+def sound_peers(work: Path, samples: np.ndarray, rate_hz: int) -> Iterator[tuple[str, int, np.ndarray]]:
+    """(codec and level, bytes of its file, what that decodes to [N, C]) of a sound [N, C]."""
     import soundfile
     from scipy.signal import resample_poly
 

@@ -27,7 +27,7 @@ from inrcodec.cli.options import (
 )
 
 from inrcodec.errors import SignalError
-from inrcodec.settings import ARCHS, BODIES, CODERS, TUNES, EncodeSettings
+from inrcodec.settings import ARCHS, BODIES, CODERS, PARTITIONS, TUNES, EncodeSettings
 
 if TYPE_CHECKING:
     from inrcodec.api import Encoded
@@ -66,11 +66,17 @@ class _Plan:
 @click.option(
     "--arch",
     type=click.Choice(ARCHS),
-    default="multihead",
-    show_default=True,
-    help="One shared body with a head per cell, or a network per cell.",
+    help="One shared body with a head per cell, or a network per cell.  [default: multihead]",
 )
 @click.option("--body", type=click.Choice(BODIES), help="The functions.  [default: cosine; siren for ensembles]")
+@click.option(
+    "--partition",
+    type=click.Choice(PARTITIONS),
+    default="grid",
+    show_default=True,
+    help="Ensembles: a network per cell, or per segment of the picture, as many as --grid has cells.",
+)
+@click.option("--connections", type=int, help="multihead relu: features each head is connected to.  [all]")
 @click.option("--width", type=int, help="MLP bodies: units per layer.  [from the quality]")
 @click.option("--depth", type=int, help="MLP bodies: hidden layers after the first.")
 @click.option("--bits", type=int, help="MLP bodies: bits per weight before entropy coding.")
@@ -105,7 +111,7 @@ class _Plan:
 def encode(
     *, sources: tuple[str, ...], output: str | None, metadata: str, strip: bool, max_pixels: int, how: How,
     quality: float | None, psnr: float | None, bpp: float | None, target_size: int | None, bitrate: float | None,
-    time_limit: float | None, **options: Any,
+    time_limit: float | None, arch: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Turn pictures, sounds and arrays into .inr files.
 
@@ -123,9 +129,11 @@ def encode(
         raise click.UsageError(f"{given[0]} and {given[1]} exclude each other")
     if strip and metadata not in ("all", "none"):
         raise click.UsageError(f"--strip and --metadata {metadata} exclude each other")
+    of_ensembles = options["partition"] == "segments"
     settings = EncodeSettings(
-        quality=75.0 if quality is None else quality, psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size,
-        kbit_per_s=bitrate, time_limit_s=time_limit, **options,
+        arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
+        psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size, kbit_per_s=bitrate,
+        time_limit_s=time_limit, **options,
     )  # fmt: skip
     metadata = "none" if strip else metadata
     _check_metadata(metadata)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgpack
 
-from inrcodec.cost import n_knots
+from inrcodec.cost import mlp_parameters, n_knots
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
 from inrcodec.stream import MAX_MDB, FieldSpec, Header, Quantiser
@@ -22,6 +22,7 @@ VERSION = (1, 0)  # major: readers must know it; minor: they need not
 MAX_HEADER_BYTES = 2**16
 MAX_AXES, MAX_CHANNELS, MAX_GROUPS, MAX_LEVELS = 3, 1024, 64, 16
 MAX_KNOTS = 2**16  # per axis of the smooth level
+MAX_SEGMENTS = 4096
 
 KINDS = {"image": 1, "sound": 2, "array": 3}
 TYPES = {"u1": 1, "u2": 2, "u4": 3, "u8": 4, "i1": 5, "i2": 6, "i3": 7, "i4": 8, "i8": 9, "f2": 10,
@@ -46,7 +47,7 @@ def pack_header(header: Header) -> bytes:
         + (
             [list(f.pitch), list(f.rotation), int(f.masking)]
             if f.body == "cosine"
-            else [f.width, f.depth, f.omega, f.features, f.seed]
+            else [f.width, f.depth, f.omega, f.features, f.seed, f.connections, f.segments, f.prior, f.kept]
         ),
         [list(q.steps), q.slope, *q.shrink],
         [CODERS[header.coder], header.table_set],
@@ -89,6 +90,10 @@ def _header(values: Any) -> Header:
     meta = _signal(signal)
     cells = tuple(_integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
     field = _field(spec, meta)
+    if field.segments and any(m != 1 for m in cells):
+        raise FormatError("header: segments in more than one cell")
+    if field.kept > mlp_parameters(field, len(meta.shape), meta.channels):
+        raise FormatError(f"header: {field.kept} weights kept of a network that has fewer")
     steps, slope, one, more = quantiser
     if type(steps) is not list or len(steps) != n_groups(field):
         raise FormatError(f"header: quantiser steps, wanted {n_groups(field)}")
@@ -159,8 +164,10 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
         quaternion = tuple(_integer(q, -127, 127, "quaternion") for q in quaternion)
         masking = bool(_integer(masking, 0, int(bool(pitch)), "masking"))
         return FieldSpec(arch, body, pitch=pitch, rotation=quaternion, masking=masking)
-    width, depth, omega, features, seed = more
+    width, depth, omega, features, seed, connections, segments, prior, kept = more
     _integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
+    sparse, ensemble = (arch, body) == ("multihead", "relu"), arch == "ensemble"
+    _integer(prior, 0, 2**64 - 1 if ensemble else 0, "prior")
     return FieldSpec(
         arch,
         body,
@@ -169,13 +176,22 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
         _integer(omega, 0, 2**20, "omega"),
         features,
         _integer(seed, 0, 2**32 - 1, "seed"),
+        _integer(connections, 0, width if sparse else 0, "connections"),
+        _integer(
+            segments, 0, min(MAX_SEGMENTS, meta.n_samples) if ensemble and meta.kind == "image" else 0, "segments"
+        ),
+        prior,
+        _integer(kept, int(prior > 0), 2**31 if prior else 0, "kept"),
     )
 
 
 def n_groups(field: FieldSpec) -> int:
     """Quantiser steps of a field: weights and biases of every layer of its MLP apart, and the heads."""
-    mlp = 0 if field.body == "cosine" else 2 * (field.depth + 2)
-    return mlp + int(field.arch == "multihead")
+    if field.body == "cosine":
+        return 1
+    if field.connections:  # its body ends in the last hidden layer
+        return 2 * (field.depth + 1) + 1
+    return 2 * (field.depth + 2) + int(field.arch == "multihead")
 
 
 def _integer(value: Any, low: int, high: int, name: str) -> int:

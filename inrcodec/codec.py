@@ -72,6 +72,7 @@ class Decoder:
                 raise LimitError(f"cells of {n_diagonals:,} frequency diagonals, limit {limit:,}")
             if header.levels and header.levels[-1] >= n_diagonals:
                 raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
+        n_codes += header.signal.n_samples * (header.field.segments > 0)  # the label map
         if (n := n_network_parameters(header)) > (limit := max_samples // 8 + MIN_CODES):
             raise LimitError(f"network of {n:,} weights, limit {limit:,}")
         if n_codes > (limit := 2 * max_samples + MIN_CODES):
@@ -97,7 +98,9 @@ class Decoder:
     def codes(self, payloads: Sequence[bytes | None]) -> tuple[np.ndarray, ...]:
         """Integer codes of the chunks that are there. Raises FormatError, LimitError."""
         with _within_memory():
-            return self._coder.decode(payloads, self.field.layouts, self._chunks)
+            codes = self._coder.decode(payloads, self.field.layouts, self._chunks)
+        self.field.check(codes)
+        return codes
 
     def weights(self, codes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         with _within_memory(), np.errstate(all="ignore"):

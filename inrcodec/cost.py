@@ -5,9 +5,17 @@ from __future__ import annotations
 from itertools import pairwise
 from math import prod
 
-from .stream import Header
+from .stream import FieldSpec, Header
 
-__all__ = ["largest_cell", "layer_sizes", "macs_per_sample", "n_knots", "n_network_parameters", "n_parameters"]
+__all__ = [
+    "largest_cell",
+    "layer_sizes",
+    "macs_per_sample",
+    "mlp_parameters",
+    "n_knots",
+    "n_network_parameters",
+    "n_parameters",
+]
 
 
 def n_knots(extent: int, pitch: int) -> int:
@@ -17,23 +25,28 @@ def n_knots(extent: int, pitch: int) -> int:
 
 def n_parameters(header: Header) -> int:
     """Weights the file describes: for cosines one per value plus the spline knots; for MLPs all their weights and
-    biases. A Python int from Python ints: it bounds what a hostile header can ask for."""
+    biases (those of a prior left out), the labels of a map of segments not counted. A Python int from Python ints: it
+    bounds what a hostile header can ask for."""
     s, f = header.signal, header.field
     if f.body == "cosine":
         knots = prod(n_knots(n, p) for n, p in zip(s.shape, f.pitch, strict=True)) if f.pitch else 0
         return s.n_values + (s.channels + f.masking) * knots
     if f.arch == "ensemble":
-        return n_network_parameters(header) * prod(header.cells)
-    return n_network_parameters(header) + (f.width + 1) * s.channels * prod(header.cells)
+        return (f.kept or n_network_parameters(header)) * prod(header.heads)
+    return n_network_parameters(header) + ((f.connections or f.width) + 1) * s.channels * prod(header.cells)
 
 
 def n_network_parameters(header: Header) -> int:
     """Weights and biases of one MLP, with n_in -> width -> depth × width -> n_out units; 0 for cosines."""
-    f = header.field
-    if f.body == "cosine":
+    return mlp_parameters(header.field, len(header.signal.shape), header.signal.channels)
+
+
+def mlp_parameters(field: FieldSpec, axes: int, channels: int) -> int:
+    """n_network_parameters of a field on a signal of so many axes and channels."""
+    if field.body == "cosine":
         return 0
-    n_out = header.signal.channels if f.arch == "ensemble" else f.width
-    return _mlp_macs(header, n_out) + (f.depth + 1) * f.width + n_out
+    outputs = _n_out(field, channels)
+    return _mlp_macs(field, axes, channels) + (field.depth + 1) * field.width + outputs
 
 
 def macs_per_sample(header: Header) -> float:
@@ -46,11 +59,11 @@ def macs_per_sample(header: Header) -> float:
     if f.body == "cosine":
         per_value = sum(2 * m for m in largest_cell(header)) + 4 * len(f.pitch)
         return float(s.channels * (per_value + s.channels))
-    frozen = len(s.shape) * f.features
+    network = len(s.shape) * f.features + _mlp_macs(f, len(s.shape), s.channels)
     if f.arch == "ensemble":
-        return float(frozen + _mlp_macs(header, s.channels))
+        return float(network)
     shapes = prod(1 + (n % m > 0) for n, m in zip(s.shape, header.cells, strict=True))
-    return (frozen + _mlp_macs(header, f.width)) * shapes / prod(header.cells) + (f.width + s.channels) * s.channels
+    return network * shapes / prod(header.cells) + ((f.connections or f.width) + s.channels) * s.channels
 
 
 def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 0) -> tuple[tuple[int, int], ...]:
@@ -63,7 +76,13 @@ def largest_cell(header: Header) -> tuple[int, ...]:
     return tuple(-(-n // m) for n, m in zip(header.signal.shape, header.cells, strict=True))
 
 
-def _mlp_macs(header: Header, n_out: int) -> int:
-    f = header.field
-    n_in = 2 * f.features if f.body == "fourier" else len(header.signal.shape)
-    return n_in * f.width + f.depth * f.width**2 + f.width * n_out
+def _n_out(field: FieldSpec, channels: int) -> int:
+    """Units of the MLP's linear layer at the end; 0 where it ends in the last hidden one (sparse heads)."""
+    if field.connections:
+        return 0
+    return channels if field.arch == "ensemble" else field.width
+
+
+def _mlp_macs(field: FieldSpec, axes: int, channels: int) -> int:
+    n_in = 2 * field.features if field.body == "fourier" else axes
+    return n_in * field.width + field.depth * field.width**2 + field.width * _n_out(field, channels)

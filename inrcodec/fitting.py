@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AdamSettings", "FitReport", "descend", "make_adam", "resolve_device"]
 
 SCHEDULES = ("constant", "cosine")
+KEEPS = ("best", "last")
 LAST_RATE = 0.01  # of a cosine schedule, as a fraction of the first
 # A look at the loss every so many steps: on a GPU each one waits for the device, and on any device a new best
 # copies all parameters.
@@ -80,36 +81,35 @@ def descend(
     keep: str = "best",
     optimiser: torch.optim.Adam | None = None,
 ) -> FitReport:
-    """Minimise by Adam, in place; at the end the parameters are the best of those looked at, or, with keep='last'
-    (where every loss is another random sample, or the problem changes on the way), the last ones.
+    """Minimise by Adam, in place; at the end the parameters are the best of those looked at, or (keep) the last.
 
     loss: leaves gradients on the parameters (calls backward itself, so that it may do so piece by piece) and
     returns the detached loss. It may ignore `parameters` it has no use for. psnr_db: loss -> PSNR to report.
-    optimiser: make_adam's, for the same parameters, to go on from; None starts anew.
+    keep: 'best' or 'last', one of KEEPS. The loss at iterations = n is that which a loop of n + 1 steps sees last.
+    optimiser: make_adam's, of the same parameters, to go on from; None starts anew.
     The same start gives the same result on one machine with the same number of threads.
     """
     import torch
 
+    if keep not in KEEPS:
+        raise ValueError(f"keep {keep!r}: wanted one of {', '.join(KEEPS)}")
     started = time.monotonic()
     parameters = [p for p in parameters if p.numel()]
     optimiser = optimiser or make_adam(parameters, adam)
-    best, best_loss, timed_out, step = None, math.inf, False, 0
+    best, best_loss, value, timed_out, step = None, math.inf, math.inf, False, 0
     with _flushed_denormals():
         for step in range(iterations + 1):
             timed_out = time_limit_s is not None and time.monotonic() - started >= time_limit_s
             last = step == iterations or timed_out
             optimiser.zero_grad(set_to_none=True)
-            if last and keep == "last":
-                break
             current = loss()
             if last or step % LOOK_EVERY == 0:
                 value = float(current)
-                if keep == "last":
-                    best_loss = value
                 if value < best_loss:  # False for NaN: a diverged fit goes back to the last good parameters
                     best_loss = value
                     best = None if last or keep == "last" else [p.detach().clone() for p in parameters]
-                on_step(Progress(stage, step, iterations, psnr_db(best_loss) if psnr_db else None))
+                seen = (psnr_db(best_loss), psnr_db(value)) if psnr_db else ()
+                on_step(Progress(stage, step, iterations, *seen))
             if last:
                 break
             rate = adam.learning_rate * _rate(adam.schedule, step / max(iterations, 1))
@@ -121,7 +121,8 @@ def descend(
                 for p, kept in zip(parameters, best, strict=True):
                     p.copy_(kept)
     optimiser.zero_grad(set_to_none=True)
-    return FitReport(best_loss, step, time.monotonic() - started, timed_out and step < iterations)
+    kept_loss = value if keep == "last" else best_loss
+    return FitReport(kept_loss, step, time.monotonic() - started, timed_out and step < iterations)
 
 
 def _rate(schedule: str, done: float) -> float:
@@ -132,7 +133,7 @@ def _rate(schedule: str, done: float) -> float:
 
 
 def make_adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.optim.Adam:
-    """The optimiser that `descend` makes for itself, for those who go on with its state."""
+    """The optimiser that `descend` makes for itself, for those who go on from its state."""
     import torch
 
     try:  # one pass over memory instead of ten: wide ensembles have millions of parameters

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["ARCHS", "BODIES", "CODERS", "DecodeSettings", "EncodeSettings", "TUNES"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .priors.prior import Prior
+
+__all__ = ["ARCHS", "BODIES", "CODERS", "DecodeSettings", "EncodeSettings", "PARTITIONS", "TUNES"]
 
 ARCHS = ("multihead", "ensemble")
 BODIES = ("cosine", "relu", "siren", "fourier")
 CODERS = ("auto", "range", "zstd")
 TUNES = ("perceptual", "psnr")
+PARTITIONS = ("grid", "segments")
 MAX_SAMPLES = 2**28  # default limit on decoded values (positions times channels)
 
 
@@ -27,6 +34,10 @@ class EncodeSettings:
     tune: str = "perceptual"
     arch: str = "multihead"
     body: str | None = None  # None: cosine for multihead, siren for ensemble
+    partition: str = "grid"
+    segments: np.ndarray | None = None  # label map int [H, W] of --partition segments; None: found in the picture
+    connections: int | None = None  # multihead relu: features per head; None all
+    prior: Prior | None = None  # ensemble: where every network starts, and what its file is relative to
     width: int | None = None
     depth: int | None = None
     bits: int | None = None  # MLP weights: bits each before entropy coding
@@ -43,6 +54,16 @@ class EncodeSettings:
             _one_of("body", self.body, BODIES)
         _one_of("entropy", self.entropy, CODERS)
         _one_of("tune", self.tune, TUNES)
+        _one_of("partition", self.partition, PARTITIONS)
+        for name, given in (("partition segments", self.partition == "segments"), ("prior", self.prior is not None)):
+            if given and self.arch != "ensemble":
+                raise ValueError(f"--{name} needs --arch ensemble")
+        if self.segments is not None and self.partition != "segments":
+            raise ValueError("--segments needs --partition segments")
+        if self.prior is not None and self.partition == "segments":
+            raise ValueError("--prior and --partition segments exclude each other: a prior is for cells of one size")
+        if self.connections is not None and (self.arch, self.body) != ("multihead", "relu"):
+            raise ValueError("--connections needs --arch multihead --body relu")
         if self.arch == "ensemble" and self.body == "cosine":
             raise ValueError("--arch ensemble needs an MLP body: --body siren, relu or fourier")
         if self.body_or_default == "cosine":
@@ -56,7 +77,8 @@ class EncodeSettings:
         for option, value, low, high in (
             ("psnr", self.psnr_db, 1, 200), ("bpp", self.bits_per_sample, 1e-6, 1e4),
             ("target-size", self.target_bytes, 1, 2**40), ("bitrate", self.kbit_per_s, 1e-3, 1e6),
-            ("width", self.width, 1, 4096), ("depth", self.depth, 0, 16), ("bits", self.bits, 2, 16),
+            ("connections", self.connections, 1, 4096), ("width", self.width, 1, 4096),
+            ("depth", self.depth, 0, 16), ("bits", self.bits, 2, 16),
             ("iterations", self.iterations, 1, 10**7), ("time-limit", self.time_limit_s, 0.01, 1e7),
         ):  # fmt: skip
             if value is not None:

@@ -43,6 +43,10 @@ class FieldSpec:
     omega: int = 0  # siren: frequency factor of the first layer; fourier: scale of the features
     features: int = 0  # fourier: number of frozen random frequencies
     seed: int = 0  # of everything random that the decoder draws again
+    connections: int = 0  # multihead relu: features that each head is connected to, drawn from the seed; 0 all
+    segments: int = 0  # ensemble: networks, one per segment of a label map; 0 where there is one per cell
+    prior: int = 0  # ensemble: id of the prior that the codes are relative to; 0 none
+    kept: int = 0  # with a prior: weights that each network stores
     pitch: tuple[int, ...] = ()  # cosine: samples between spline knots, per axis; () without the smooth level
     rotation: tuple[int, ...] = ()  # cosine: colour.rotation's quaternion; () the fixed rotation
     masking: bool = False  # cosine: the smooth level has one channel more, of step sizes by region
@@ -76,11 +80,17 @@ class Header:
         return Grid.uniform(self.signal.shape, self.cells)
 
     @property
+    def heads(self) -> tuple[int, ...]:
+        """The lattice of heads: one per cell, or one per segment."""
+        return (self.field.segments,) if self.field.segments else self.cells
+
+    @property
     def n_chunks(self) -> int:
         """len(plan(layouts, levels)), known before any layout is made: the heads' chunks, and one for what all
-        cells share (spline level, body) where several tiles keep it apart."""
-        areas = n_tiles(self.cells)
-        shares = self.field.arch == "multihead" and (self.field.body != "cosine" or bool(self.field.pitch))
+        cells share (spline level, body, label map) where several tiles keep it apart."""
+        areas = n_tiles(self.heads)
+        f = self.field
+        shares = f.segments > 0 or (f.arch == "multihead" and (f.body != "cosine" or bool(f.pitch)))
         return (len(self.levels) + 1) * areas + int(shares and areas > 1)
 
 
@@ -93,8 +103,8 @@ class TensorLayout:
     (MLP weights), the statistical class of each index of the only frequency axis.
     """
 
-    name: str  # spline | body | heads
-    context: str  # cosine | smooth | plain: which neighbours predict a code
+    name: str  # spline | body | labels | heads
+    context: str  # cosine | smooth | plain | labels: which neighbours predict a code
     channels: int
     frequencies: tuple[int, ...]
     cells: tuple[int, ...]

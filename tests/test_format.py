@@ -273,7 +273,7 @@ def decode(data: bytes) -> list[np.ndarray]:
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
         tensors.append(("cosine" if d > 1 else "time", (channels, *largest, *m), d, []))
     else:
-        arch, body, width, depth, _, features, _ = field
+        arch, body, width, depth, _, features, *_ = field
         units = [2 * features if body == 4 else d, *[width] * (depth + 1), channels if arch == 2 else width]
         groups = []
         for i, (a, b) in enumerate(itertools.pairwise(units)):

@@ -26,7 +26,7 @@ from experiment import Experiment, Options
 
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "papers"
-MODULES = ("enrp", "search", "multihead", "metasparse", "partition", "files")
+MODULES = ("enrp", "enrp_sweeps", "search", "multihead", "metasparse", "partition", "files")
 N_ROWS = 21  # of the summary; row 0 is the comparison as codecs, which ends the page
 
 

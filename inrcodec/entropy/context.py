@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .labels import N_LABEL_CONTEXTS, LabelTile
+
 __all__ = ["N_CONTEXTS", "TILE_MODELS", "CosineTile", "PlainTile", "SmoothTile", "TimeTile"]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -34,6 +36,7 @@ N_CONTEXTS = {
     "time": N_CLASSES * N_TIME_BANDS * 2 * 2,
     "smooth": N_CLASSES * 2,
     "plain": N_PLAIN_BANDS,
+    "labels": N_LABEL_CONTEXTS,
 }
 
 
@@ -261,7 +264,7 @@ class PlainTile:
             self._codes[:, rows] = got.reshape(1, len(rows), *self._codes.shape[2:])
 
 
-TILE_MODELS = {"cosine": CosineTile, "time": TimeTile, "smooth": SmoothTile, "plain": PlainTile}
+TILE_MODELS = {"cosine": CosineTile, "time": TimeTile, "smooth": SmoothTile, "plain": PlainTile, "labels": LabelTile}
 
 
 class _Diagonals:

@@ -91,7 +91,7 @@ class _Tiles:
             view = self._codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
             kind = "time" if layout.context == "cosine" and len(layout.frequencies) == 1 else layout.context
             model = TILE_MODELS[kind](view, valid_codes(layout, part), len(layout.frequencies), layout.bands)
-            self._open[key] = model, AdaptiveTables(self._starting_counts(kind))
+            self._open[key] = model, AdaptiveTables(self._starting_counts(kind), signed=kind != "labels")
         return self._open[key]
 
     def _close(self, part: Part) -> None:

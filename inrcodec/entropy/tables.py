@@ -14,10 +14,11 @@ LIMIT = 2**22  # a row whose counts pass this is halved: counts · 2^24 stay ins
 
 
 class AdaptiveTables:
-    """counts: int64 [contexts, N_SYMBOLS], every entry >= 0 and every row sum >= 1."""
+    """counts: int64 [contexts, N_SYMBOLS], every entry >= 0 and every row sum >= 1. signed: whether values may be
+    negative; where they may not, no signs are coded."""
 
-    def __init__(self, counts: np.ndarray) -> None:
-        self.counts = counts.astype(np.int64)
+    def __init__(self, counts: np.ndarray, *, signed: bool = True) -> None:
+        self.counts, self._signed = counts.astype(np.int64), signed
 
     def write(self, out: Writer, contexts: np.ndarray, values: np.ndarray) -> None:
         """Code signed values [n] under contexts [n]: by context the symbols, then all extra bits, then signs."""
@@ -29,8 +30,9 @@ class AdaptiveTables:
         if int(bits.max(initial=0)):
             for b in np.unique(bits[bits > 0]):
                 out.put_uniform(extra[bits == b], 1 << int(b)) if b <= 16 else _put_wide(out, extra[bits == b], int(b))
-        ordered = values[order]
-        out.put_uniform((ordered[ordered != 0] < 0).astype(np.int32), 2)
+        if self._signed:
+            ordered = values[order]
+            out.put_uniform((ordered[ordered != 0] < 0).astype(np.int32), 2)
         self._learn(symbols, groups)
 
     def read(self, source: Reader, contexts: np.ndarray) -> np.ndarray:
@@ -45,11 +47,11 @@ class AdaptiveTables:
             for b in np.unique(bits[bits > 0]):
                 n = int((bits == b).sum())
                 extra[bits == b] = source.get_uniform(n, 1 << int(b)) if b <= 16 else _get_wide(source, n, int(b))
-        magnitude = merge(symbols, extra)
-        nonzero = magnitude != 0
-        signed = magnitude.copy()
-        negative = source.get_uniform(int(nonzero.sum()), 2) == 1
-        signed[nonzero] = np.where(negative, -magnitude[nonzero], magnitude[nonzero])
+        signed = merge(symbols, extra)
+        if self._signed:
+            nonzero = signed != 0
+            negative = source.get_uniform(int(nonzero.sum()), 2) == 1
+            signed[nonzero] = np.where(negative, -signed[nonzero], signed[nonzero])
         values = np.empty(len(order), np.int32)
         values[order] = signed
         self._learn(symbols, groups)

@@ -19,12 +19,13 @@ __all__ = ["Field", "Progress"]
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a running encode."""
+    """One report of a running encode. psnr_db: of the best so far; now_db: of this very step, where it is known."""
 
     stage: str
     step: int
     n_steps: int
     psnr_db: float | None = None
+    now_db: float | None = None
 
 
 OnStep = Callable[[Progress], None]
@@ -78,6 +79,9 @@ class Field(ABC):
     @abstractmethod
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Weights from codes."""
+
+    def check(self, codes: Sequence[np.ndarray]) -> None:  # noqa: B027 (most fields take any codes)
+        """Raises FormatError for decoded codes that no encoder writes."""
 
     @abstractmethod
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:

@@ -7,7 +7,7 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,13 @@ from .layers import MlpShape, flatten, forward, initial, unflatten
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cells", "measure_spreads", "solve_last", "torch_threads", "train"]
+__all__ = ["Cells", "UnequalCells", "measure_spreads", "solve_last", "torch_threads", "train"]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
 CHUNK_VALUES = 2**22  # float32 values of one layer per backward pass (16 MB)
 CHUNK_VALUES_GPU = 2**26
 SERIAL_VALUES = 2**18  # of one layer, below which threads wait for each other longer than they work
+PADDING = 1.5  # of cells of different sizes: how much larger than another a cell of one chunk may be
 PROBE_CELLS = 64  # cells on which sensitivities are measured
 
 
@@ -47,14 +48,69 @@ class Cells:
         return Cells(self.values[rows], self.coords[rows], None if self.mask is None else self.mask[rows])
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cells G, channels C, samples N of the largest cell."""
+        groups, channels, n = self.values.shape
+        return groups, channels, n
+
+    @property
     def n_values(self) -> int:
         n = self.values[:, 0].size if self.mask is None else int(self.mask.sum())
         return n * self.values.shape[1]
 
+    def chunks(self, limit: int) -> Iterator[tuple[Any, Cells]]:
+        """Rows and cells of pieces of at most `limit` padded samples, of one cell at least."""
+        groups, _, n = self.shape
+        size = max(1, limit // n)
+        for a in range(0, groups, size):
+            yield slice(a, a + size), self[a : a + size]
+
+
+@dataclass(frozen=True)
+class UnequalCells:
+    """Cells of very different sizes: their samples one cell after the other, padded only among cells alike."""
+
+    values: np.ndarray  # float32 [C, samples]
+    coords: np.ndarray  # float32 [D, samples]
+    sizes: np.ndarray  # int64 [G], samples of each cell, at least 1
+
+    def __getitem__(self, rows: np.ndarray) -> UnequalCells:
+        """rows: int [R], which cells."""
+        sizes = self.sizes[rows]
+        shift = np.repeat(self._starts[rows] - np.cumsum(sizes) + sizes, sizes)
+        index = shift + np.arange(len(shift))
+        return UnequalCells(self.values[:, index], self.coords[:, index], sizes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.sizes), len(self.values), int(self.sizes.max())
+
+    @property
+    def n_values(self) -> int:
+        return self.values.size
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum(self.sizes) - self.sizes
+
+    def chunks(self, limit: int) -> Iterator[tuple[Any, Cells]]:
+        """As Cells.chunks; the cells of a piece differ in size by a factor of at most PADDING."""
+        order = np.argsort(-self.sizes, kind="stable")
+        falling, starts, a = self.sizes[order], self._starts, 0
+        while a < len(order):
+            n = int(falling[a])
+            alike = int(np.count_nonzero(falling[a:] * PADDING >= n))
+            rows = order[a : a + min(alike, max(1, limit // n))]
+            inside = np.arange(n) < self.sizes[rows][:, None]
+            index = starts[rows][:, None] + np.minimum(np.arange(n), self.sizes[rows][:, None] - 1)
+            values, coords = (np.ascontiguousarray(x[:, index].swapaxes(0, 1)) for x in (self.values, self.coords))
+            yield rows, Cells.of(values, coords, inside)
+            a += len(rows)
+
 
 def train(
     shape: MlpShape,
-    cells: Cells,
+    cells: Cells | UnequalCells,
     *,
     seed: int,
     iterations: int,
@@ -64,7 +120,10 @@ def train(
     time_limit_s: float | None = None,
     closed: bool | None = None,
     bias: str | None = None,
+    init: str = "body",
     adam: AdamSettings | None = None,
+    keep: str = "best",
+    span: tuple[float, float] | None = None,
     start: np.ndarray | None = None,
     mask: np.ndarray | None = None,
     prunings: Mapping[int, int] | None = None,
@@ -72,45 +131,51 @@ def train(
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
     closed: whether the last layer is solved rather than trained; None decides by size. bias and adam: None for what
-    was found best. Targets are brought to [-1, 1] here, and the last layer is scaled back.
-    start [P]: a prior's weights, from which all cells go on, as trained: no layer is solved, nothing is scaled. mask
-    bool [P]: with a start, the weights that are not 0. prunings: step -> weights (biases not counted) that each cell
-    keeps from then on, its largest.
+    was found best; init: one of layers.INIT_RULES. keep: the 'best' weights looked at or the 'last'; on_step hears of
+    both. Targets are brought from span (None: their own range) to [-1, 1] here, and the last layer is scaled back.
+
+    start [P]: a prior's weights, from which all cells go on as they were trained: no layer is solved, nothing is
+    scaled. mask bool [P]: the weights that are not 0. prunings: step -> weights (biases not counted) that each cell
+    keeps from then on, its largest; the 'best' are then the last.
     """
     import torch
 
-    groups, channels, n = cells.values.shape
+    groups, channels, n = cells.shape
     target = resolve_device(device)
     if closed is None:
         closed = start is None and shape.width < n and shape.width <= 128
     bias = bias or ("1/sqrt(in)" if closed or shape.body != "siren" else "1/sqrt(in*out)")
     adam = adam or default_adam(shape, closed=closed)
+    low, high = span or (float(cells.values.min()), float(cells.values.max()))
+    middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
     if start is None:
-        low, high = float(cells.values.min()), float(cells.values.max())
-        middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
-        full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias)
+        full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
     else:
         middle, half = 0.0, 1.0
         full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
     masks = None
     if mask is not None or prunings:
-        kept = np.ones((1, shape.n_parameters), bool) if mask is None else mask[None]
-        masks = _Masks(shape, np.repeat(kept, groups, axis=0) if prunings else kept, dict(prunings or {}), target)
+        masks = _Masks(shape, groups, mask, prunings or {}, target)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
-    size = max(1, limit // (n * max(shape.width, channels)))
-    chunks = []
-    for a in range(0, groups, size):
-        rows = slice(a, a + size)
+    chunks, places = [], []
+    for rows, some in cells.chunks(limit // max(shape.width, channels)):
         own = [p.detach()[rows].clone().to(target).requires_grad_() for p in full]
-        chunks.append((rows, own, *_tensors(cells[rows], target, middle, half)))
+        chunks.append((own, *_tensors(some, target, middle, half)))
+        places.append(rows)
     n_values = cells.n_values
-    full_size = groups * n * max(shape.width, channels)
+    full_size = n_values // channels * max(shape.width, channels)
+
+    def gathered() -> np.ndarray:
+        weights = np.empty((groups, shape.n_parameters))
+        for rows, (own, *_) in zip(places, chunks, strict=True):
+            weights[rows] = flatten(own)
+        return weights
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
         if masks is not None:
-            masks.step([own for _, own, *_ in chunks])
-        for rows, own, u, y, mask in chunks:
+            masks.step(gathered)
+        for rows, (own, u, y, mask) in zip(places, chunks, strict=True):
             # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
             h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
             with torch.no_grad():
@@ -124,20 +189,21 @@ def train(
                 if mask is not None:
                     error *= mask
                 total += torch.dot(error.view(-1), error.view(-1))
-                gradient = torch.bmm(weight * (2 / (n * channels)), error) if closed else error * (2 / (n * channels))
+                share = 2 / (u.shape[2] * channels)
+                gradient = torch.bmm(weight * share, error) if closed else error * share
             h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
-    moved = [p for _, own, *_ in chunks for p in (own[:-2] if closed else own)]
+    moved = [p for own, *_ in chunks for p in (own[:-2] if closed else own)]
     scale = (half / peak) ** 2
     with torch_threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
         descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
-        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep="last" if prunings else "best",
+        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep="last" if prunings else keep,
         )  # fmt: skip
-    weights = np.concatenate([flatten(own) for _, own, *_ in chunks])
-    if masks is not None:
-        return weights * masks.kept
+    weights = gathered()
+    if start is not None:
+        return weights if masks is None else weights * masks.kept
     inner = weights.shape[1] - (shape.width + 1) * channels
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
@@ -147,21 +213,22 @@ def train(
 class _Masks:
     """The weights that are not 0 (bool [G or 1, P]), and the steps at which each cell's smallest join them."""
 
-    def __init__(self, shape: MlpShape, kept: np.ndarray, prunings: dict[int, int], device: torch.device) -> None:
-        self.kept = kept
+    def __init__(
+        self, shape: MlpShape, groups: int, mask: np.ndarray | None, prunings: Mapping[int, int], device: torch.device
+    ) -> None:
         self._shape, self._prunings, self._device, self._steps = shape, prunings, device, 0
-        self._set(kept)
+        kept = np.ones((1, shape.n_parameters), bool) if mask is None else mask[None]
+        self._set(np.repeat(kept, groups, axis=0) if prunings else kept)
 
-    def step(self, parameters: Sequence[Sequence[torch.Tensor]]) -> None:
-        """To be called before each step, with the parameters of all chunks."""
+    def step(self, weights: Callable[[], np.ndarray]) -> None:
+        """To be called before each step; weights: what they are then, [G, P]."""
         left = self._prunings.get(self._steps)
         self._steps += 1
         if left is not None:
-            weights = np.abs(np.concatenate([flatten(own) for own in parameters]))
             bias = biases(self._shape.sizes)
-            self._set(largest(weights, self.kept & ~bias, left) | bias)
+            self._set(largest(np.abs(weights()), self.kept & ~bias, left) | bias)
 
-    def apply(self, parameters: Sequence[torch.Tensor], rows: slice) -> list[torch.Tensor]:
+    def apply(self, parameters: Sequence[torch.Tensor], rows: Any) -> list[torch.Tensor]:
         some = rows if len(self.kept) > 1 else slice(None)
         return [p * m[some] for p, m in zip(parameters, self._factors, strict=True)]
 
@@ -190,7 +257,9 @@ def default_adam(shape: MlpShape, *, closed: bool) -> AdamSettings:
     return AdamSettings(min(5e-3, 1e-4 * max(1.0, 128 / shape.width)), "constant")
 
 
-def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.ndarray | None = None) -> np.ndarray:
+def solve_last(
+    shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells, *, keep: np.ndarray | None = None
+) -> np.ndarray:
     """weights [G, P] with the last layer replaced by the least-squares optimum for the layers before it.
 
     keep: weights whose last layer the ridge pulls towards, instead of towards zero: what wide networks that were not
@@ -198,14 +267,12 @@ def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.n
     """
     import torch
 
-    groups, channels, n = cells.values.shape
+    groups, channels, _ = cells.shape
     inner = weights.shape[1] - (shape.width + 1) * channels
     result = weights.copy()
-    size = max(1, CHUNK_VALUES // (n * max(shape.width, channels)))
     with torch.no_grad():
-        for a in range(0, groups, size):
-            rows = slice(a, a + size)
-            u, y, mask = _tensors(cells[rows], torch.device("cpu"), 0.0, 1.0)
+        for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, channels)):
+            u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
             own = _parameters(shape, weights[rows])
             h = forward(shape, own, u, hidden=True)
             if keep is None:
@@ -216,14 +283,14 @@ def solve_last(shape: MlpShape, weights: np.ndarray, cells: Cells, *, keep: np.n
                 weight, offset = (x + o for x, o in zip(_solve(h, y, mask), old, strict=True))
             flat = torch.cat((weight.flatten(1), offset), dim=1).numpy()
             good = np.isfinite(flat).all(axis=1)
-            result[rows][good, inner:] = flat[good]
+            result[np.arange(groups)[rows][good], inner:] = flat[good]
     return result
 
 
 def measure_spreads(
     shape: MlpShape,
     weights: np.ndarray,
-    cells: Cells,
+    cells: Cells | UnequalCells,
     *,
     base: np.ndarray | None = None,
     mask: np.ndarray | None = None,
@@ -239,17 +306,13 @@ def measure_spreads(
     groups = np.asarray(shape.groups)
     if mask is not None:
         groups = np.where(mask, groups, -1)
-    solved = base is None
     coded = weights if base is None else weights - base
     probe = np.unique(np.linspace(0, len(weights) - 1, min(PROBE_CELLS, len(weights))).astype(int))
     own, some = weights[probe], cells[probe]
     count = np.bincount(groups[groups >= 0], minlength=2 * len(shape.sizes))
-    ranges = np.array(
-        [
-            max(float(np.quantile(np.abs(coded[:, groups == g]), 0.999)) if n else 0.0, 1e-6)
-            for g, n in enumerate(count)
-        ]
-    )
+    ranges = np.full(len(count), 1e-6)
+    for g in np.flatnonzero(count):
+        ranges[g] = max(float(np.quantile(np.abs(coded[:, groups == g]), 0.999)), 1e-6)
     before = _mse(shape, own, some)
     costs = np.empty(len(ranges))
     rng = np.random.default_rng(0)
@@ -258,11 +321,12 @@ def measure_spreads(
         moved = own.copy()
         noise = (rng.random((len(probe), int(count[g]))) - 0.5) * step
         moved[:, groups == g] += noise
-        if solved and g < len(ranges) - 2:
+        if base is None and g < len(ranges) - 2:
             moved = solve_last(shape, moved, some, keep=own)
         costs[g] = max(_mse(shape, moved, some) - before, 1e-12) / (step**2 * max(1, noise.shape[1]))
     spreads = 1 / np.sqrt(costs)
-    spreads *= np.exp2(np.sum(count / count.sum() * np.log2(ranges / spreads)))
+    share = count / count.sum()
+    spreads *= np.exp2(np.sum(share * np.log2(ranges / spreads)))
     return tuple(float(s) for s in np.clip(spreads, ranges / 64, ranges * 64))
 
 
@@ -273,13 +337,16 @@ def _parameters(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
     return unflatten(shape, torch.from_numpy(weights.astype(np.float32)))
 
 
-def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells) -> float:
+def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
     import torch
 
-    u, y, mask = _tensors(cells, torch.device("cpu"), 0.0, 1.0)
+    total = 0.0
     with torch.no_grad():
-        error = (forward(shape, _parameters(shape, weights), u) - y).square()
-        return float((error if mask is None else error * mask).double().sum()) / cells.n_values
+        for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, shape.fout)):
+            u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
+            error = (forward(shape, _parameters(shape, weights[rows]), u) - y).square()
+            total += float((error if mask is None else error * mask).double().sum())
+    return total / cells.n_values
 
 
 def _tensors(

@@ -20,7 +20,7 @@ from .layers import MlpShape, evaluate
 from .locate import Block, gather, lattice_blocks, point_blocks
 
 if TYPE_CHECKING:
-    from .cellfit import Cells
+    from .cellfit import Cells, UnequalCells
 
 __all__ = ["EnsembleField", "default_omega", "ptflops_style"]
 
@@ -37,7 +37,7 @@ class FittedEnsemble:
 
     weights: np.ndarray
     spreads: tuple[float, ...]
-    cells: Cells
+    cells: Cells | UnequalCells
 
 
 class EnsembleField(Field):
@@ -59,12 +59,19 @@ class EnsembleField(Field):
     def plan_spec(
         cls, signal: SignalMeta, grid: Grid, settings: EncodeSettings, samples: np.ndarray | None = None
     ) -> FieldSpec:
+        return cls.plan_networks(signal, grid.n_cells, grid.largest, settings)
+
+    @classmethod
+    def plan_networks(
+        cls, signal: SignalMeta, n_cells: int, largest: Sequence[int], settings: EncodeSettings
+    ) -> FieldSpec:
+        """The networks of n_cells cells, the largest of so many samples per axis. Raises ValueError."""
         body = settings.body_or_default
-        budget = bits_wanted(signal, settings) / (settings.bits or DEFAULT_BITS) / grid.n_cells
+        budget = bits_wanted(signal, settings) / (settings.bits or DEFAULT_BITS) / n_cells
 
         def spec(width: int, depth: int) -> FieldSpec:
             features = min(FOURIER_FEATURES, max(1, width)) if body == "fourier" else 0
-            omega = default_omega(body, grid.largest)
+            omega = default_omega(body, largest)
             return FieldSpec("ensemble", body, width, depth, omega, features, settings.seed)
 
         def cost(width: int, depth: int) -> int:
@@ -78,7 +85,7 @@ class EnsembleField(Field):
             width = 1
             while width < 512 and cost(width + 1, depth) <= budget:
                 width += 1
-        check_codes(cost(width, depth) * grid.n_cells)
+        check_codes(cost(width, depth) * n_cells)
         return spec(width, depth)
 
     @property
@@ -92,10 +99,17 @@ class EnsembleField(Field):
         return self.shape.n_parameters * self.grid.n_cells
 
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedEnsemble:
-        from .cellfit import Cells, measure_spreads, train
+        from .cellfit import Cells
 
         started = time.monotonic()
-        cells = Cells.of(*gather(samples, self.grid))
+        return self.train(Cells.of(*gather(samples, self.grid)), settings, on_step, started)
+
+    def train(
+        self, cells: Cells | UnequalCells, settings: EncodeSettings, on_step: OnStep, started: float
+    ) -> FittedEnsemble:
+        """Networks of the cells' samples. started: when the time limit began to run."""
+        from .cellfit import measure_spreads, train
+
         iterations = settings.iterations or iterations_for(self.signal, ITERATIONS)
         weights = train(
             self.shape, cells, seed=settings.seed, iterations=iterations, device=settings.device, on_step=on_step,
@@ -120,11 +134,11 @@ class EnsembleField(Field):
         weights = solve_last(self.shape, codes * steps, fitted.cells, keep=fitted.weights)
         first = len(self._groups) - sum(self._groups >= self._groups[-1] - 1)
         codes[:, first:] = round_codes(weights[:, first:], steps[first:])
-        return (codes.T.reshape(self.layouts[0].shape),)
+        return (codes.T.reshape(self.layouts[-1].shape),)
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        steps = self._steps(quantiser).reshape(-1, *[1] * len(self.grid.cells))
-        return (np.asarray(codes[0], np.float64) * steps,)
+        heads = np.asarray(codes[-1], np.float64)
+        return (heads * self._steps(quantiser).reshape(-1, *[1] * (heads.ndim - 2)),)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         shape = tuple(len(x) for x in axes)

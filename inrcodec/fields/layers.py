@@ -20,10 +20,22 @@ from ..cost import layer_sizes
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BIAS_RULES", "HIDDEN_OMEGA", "MlpShape", "evaluate", "flatten", "forward", "fourier_matrix", "initial", "unflatten"]
+__all__ = [
+    "BIAS_RULES",
+    "HIDDEN_OMEGA",
+    "INIT_RULES",
+    "MlpShape",
+    "evaluate",
+    "flatten",
+    "forward",
+    "fourier_matrix",
+    "initial",
+    "unflatten",
+]
 
 HIDDEN_OMEGA = 30.0  # SIREN: frequency factor of every sine layer after the first
 BIAS_RULES = ("1/sqrt(in)", "1/sqrt(in*out)", "zero", "same as weights")
+INIT_RULES = ("body", "siren")
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,18 @@ def fourier_matrix(features: int, fin: int, seed: int) -> np.ndarray:
 
 
 def initial(
-    shape: MlpShape, groups: int, *, generator: torch.Generator, bias: str, device: torch.device | str = "cpu"
+    shape: MlpShape,
+    groups: int,
+    *,
+    generator: torch.Generator,
+    bias: str,
+    init: str = "body",
+    device: torch.device | str = "cpu",
 ) -> list[torch.Tensor]:
     """Initial parameters W1 [G, in, out], b1 [G, out], W2, … as float32 leaves that ask for gradients.
 
     siren: U(±1/fin), then U(±sqrt(6/width)/30) (SIREN); others: He's U(±sqrt(6/in)), the last layer U(±sqrt(3/in)).
+    init: 'body' for that, 'siren' for SIREN's ranges in every body: what ENRP's published ReLU curves were made with.
     bias: one of BIAS_RULES. '1/sqrt(in*out)' is what ENRP's batched layer draws, by an accident of its fan-in
     routine that is worth 8 dB; 'same as weights' is Meta-SparseINR's. Raises ValueError.
     """
@@ -96,10 +115,12 @@ def initial(
 
     if bias not in BIAS_RULES:
         raise ValueError(f"bias {bias!r}: wanted one of {', '.join(BIAS_RULES)}")
+    if init not in INIT_RULES:
+        raise ValueError(f"init {init!r}: wanted one of {', '.join(INIT_RULES)}")
     parameters = []
     last = len(shape.sizes) - 1
     for layer, (i, o) in enumerate(shape.sizes):
-        if shape.body == "siren":
+        if "siren" in (shape.body, init):
             bound = 1 / i if layer == 0 else math.sqrt(6 / i) / HIDDEN_OMEGA
         else:
             bound = math.sqrt((3 if layer == last else 6) / i)

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..grid import Grid
 
-__all__ = ["Block", "Runs", "axis_runs", "gather", "lattice_blocks", "local_coordinates", "point_blocks"]
+__all__ = [
+    "Block",
+    "Runs",
+    "axis_runs",
+    "cell_blocks",
+    "corner_coordinates",
+    "gather",
+    "lattice_blocks",
+    "local_coordinates",
+    "point_blocks",
+]
 
 # Local coordinates are whole multiples of this: positions that differ by rounding get the same coordinate, hence
 # cells at the same phase share features, and a point has the same value however it was asked for.
@@ -71,6 +81,20 @@ def gather(samples: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.
     return values, block.coords.astype(np.float32), mask
 
 
+def corner_coordinates(grid: Grid) -> np.ndarray:
+    """ENRP's coordinates of the samples that `gather` gives, float32 [G, D, N]: linspace(-1, 1) over each cell, so that
+    its outermost sample centres lie at ±1, whence neighbours' borders share a coordinate; -1 in a cell of one sample.
+    """
+    runs = []
+    for borders in grid.borders:
+        run = axis_runs(borders, np.arange(borders[-1]) + 0.5, borders[-1])
+        edges = np.asarray(borders)[:, None]
+        place, size = run.index - edges[run.cells], edges[run.cells + 1] - edges[run.cells]
+        runs.append(replace(run, local=2 * place / np.maximum(size - 1, 1) - 1))
+    (block,) = _blocks(runs, grid.cells, grid.n_cells, grid.shape)
+    return block.coords.astype(np.float32)
+
+
 def axis_runs(borders: Sequence[int], x: np.ndarray, limit: int) -> Runs:
     """Cut positions x into runs of at most `limit` neighbours in x that lie in one cell."""
     cells, local = local_coordinates(borders, x)
@@ -125,8 +149,13 @@ def point_blocks(grid: Grid, coords: np.ndarray, max_positions: int) -> Iterator
     for axis, borders in enumerate(grid.borders):
         own, local[:, axis] = local_coordinates(borders, coords[:, axis])
         cell = cell * (len(borders) - 1) + own
+    yield from cell_blocks(cell, local, grid.n_cells, max_positions)
+
+
+def cell_blocks(cell: np.ndarray, local: np.ndarray, n_cells: int, max_positions: int) -> Iterator[Block]:
+    """Positions of which the cells [N] and local coordinates [N, D] are known, in blocks of about max_positions."""
     order = np.argsort(cell, kind="stable")
-    runs = axis_runs(range(grid.n_cells + 1), cell[order] + 0.5, RUN_LIMIT[1])
+    runs = axis_runs(range(n_cells + 1), cell[order] + 0.5, RUN_LIMIT[1])
     # longest first: the runs of a block are about equally long, so little of it is padding
     length = 1 + (runs.index[:, -1] - runs.index[:, 0])
     by_length = np.argsort(-length, kind="stable")
