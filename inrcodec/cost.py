@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from .stream import FieldSpec, Header
@@ -9,6 +10,7 @@ from .stream import FieldSpec, Header
 __all__ = [
     "flops",
     "largest_cell",
+    "layer_sizes",
     "macs_per_sample",
     "mlp_parameters",
     "n_knots",
@@ -93,6 +95,11 @@ def ptflops_style(n: int, width: int, depth: int, *, fin: int = 2, fout: int = 3
     """
     macs = fin * width + depth * width**2 + width * fout
     return 2 * (n * macs + bias_copies * (width * (depth + 1) + fout))
+
+
+def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 0) -> tuple[tuple[int, int], ...]:
+    """(in, out) of each layer of an MLP; features: of frozen frequencies before it, each a sine and a cosine."""
+    return tuple(pairwise((2 * features or fin, *[width] * (depth + 1), fout)))
 
 
 def largest_cell(header: Header) -> tuple[int, ...]:
