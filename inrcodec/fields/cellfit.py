@@ -175,19 +175,19 @@ def train(
         total = torch.zeros((), device=target)
         if masks is not None:
             masks.step(gathered)
-        for rows, (own, u, y, mask) in zip(places, chunks, strict=True):
+        for rows, (own, u, y, inside) in zip(places, chunks, strict=True):
             # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
             h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
             with torch.no_grad():
                 if closed:
-                    weight, offset = _solve(h, y, mask)
+                    weight, offset = _solve(h, y, inside)
                     own[-2].copy_(weight)
                     own[-1].copy_(offset)
                     error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
                 else:
                     error = h - y
-                if mask is not None:
-                    error *= mask
+                if inside is not None:
+                    error *= inside
                 total += torch.dot(error.view(-1), error.view(-1))
                 share = 2 / (u.shape[2] * channels)
                 gradient = torch.bmm(weight * share, error) if closed else error * share

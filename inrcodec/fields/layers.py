@@ -124,7 +124,8 @@ def initial(
             bound = 1 / i if layer == 0 else math.sqrt(6 / i) / HIDDEN_OMEGA
         else:
             bound = math.sqrt((3 if layer == last else 6) / i)
-        bias_bound = {"1/sqrt(in)": i**-0.5, "1/sqrt(in*out)": (i * o) ** -0.5, "zero": 0.0, "same as weights": bound}[bias]
+        bias_bounds = {"1/sqrt(in)": i**-0.5, "1/sqrt(in*out)": (i * o) ** -0.5, "zero": 0.0, "same as weights": bound}
+        bias_bound = bias_bounds[bias]
         for size, limit in (((groups, i, o), bound), ((groups, o), bias_bound)):
             # drawn on the CPU: the same start on every device
             values = (torch.rand(size, generator=generator) * 2 - 1) * limit

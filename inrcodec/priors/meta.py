@@ -68,7 +68,7 @@ class Tasks:
 
     def networks(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """values [B, C, N] -> those of B·k networks: values [B·k, C, n], coords [B·k, D, n]."""
-        k, n = self.regions.shape
+        n = self.regions.shape[1]
         own = values[:, :, self.regions].transpose(0, 2, 1, 3).reshape(-1, values.shape[1], n)
         return own, np.tile(self.coords[:, self.regions].transpose(1, 0, 2), (len(values), 1, 1))
 
@@ -128,8 +128,8 @@ class MetaState:
 
 
 def default_rates(omega: float) -> tuple[float, float, float]:
-    """(inner SGD, outer Adam, Adam that fits a signal), for a sine network of this factor: Meta-SparseINR has .01, 1e-5,
-    1e-4 at 200 in all layers, SGD's go with its inverse square, Adam's with its inverse (PAPERS 3.6). At 30 an inner
+    """(inner SGD, outer Adam, Adam that fits a signal) for a sine network of this factor: Meta-SparseINR has .01,
+    1e-5, 1e-4 at 200 in all layers, SGD's go with its inverse square, Adam's with its inverse (PAPERS 3.6). At 30 an inner
     rate of .44 comes out, and .3 diverged: .1 it is there."""
     factor = HIDDEN_OMEGA / max(omega, HIDDEN_OMEGA)
     return 0.1 * factor**2, 6.7e-5 * factor, 6.7e-4 * factor
@@ -203,8 +203,7 @@ def train(
     size = settings.batch * tasks.regions.size * shape.width
     while state.step < settings.n_steps:
         stop = min(_round_end(state.step, settings), state.step + PIECE)
-        due = 0 if state.step < settings.outer_steps else 1 + _in_rounds(state.step, settings) // settings.steps_per_round
-        if state.rounds < due:
+        if state.rounds < _due(state.step, settings):
             state = _pruned(shape, state, settings)
         loss = _batch_loss(shape, tasks, settings, values, state)
         first = state.step
@@ -329,15 +328,13 @@ def _pruned(shape: MlpShape, state: MetaState, settings: MetaSettings) -> MetaSt
     return replace(state, mask=mask, rounds=state.rounds + 1)
 
 
-def _in_rounds(step: int, settings: MetaSettings) -> int:
-    return step - settings.outer_steps
+def _due(step: int, settings: MetaSettings) -> int:
+    """Prunings that come before the training at this step."""
+    return 0 if step < settings.outer_steps else 1 + (step - settings.outer_steps) // settings.steps_per_round
 
 
 def _round_end(step: int, settings: MetaSettings) -> int:
-    if step < settings.outer_steps:
-        return settings.outer_steps
-    each = settings.steps_per_round
-    return settings.outer_steps + (_in_rounds(step, settings) // each + 1) * each
+    return settings.outer_steps + _due(step, settings) * settings.steps_per_round
 
 
 def _restore(optimiser: torch.optim.Adam, values: torch.Tensor, state: MetaState) -> None:

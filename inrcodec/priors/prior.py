@@ -54,8 +54,7 @@ class Prior:
             raise ValueError(f"method {self.method!r}: wanted one of {', '.join(METHODS)}")
         if len(self.patch) != self.fin:
             raise ValueError(f"patch of {len(self.patch)} axes for a network of {self.fin} inputs")
-        if (n := self.n_parameters) > MAX_WEIGHTS:
-            raise ValueError(f"network of {n:,} weights, limit {MAX_WEIGHTS:,}")
+        n = self.n_parameters
         if self.start.dtype != np.float32 or self.start.shape != (n,):
             raise ValueError(f"start of {self.start.dtype} {self.start.shape}, wanted float32 ({n},)")
         if self.mask.dtype != np.bool_ or self.mask.shape != (n,):
@@ -78,7 +77,17 @@ class Prior:
 
     @property
     def n_parameters(self) -> int:
-        return sum(i * o + o for i, o in self.sizes)
+        return self.count(
+            fin=self.fin, width=self.width, depth=self.depth, fout=self.fout, features=self.features
+        )  # fmt: skip
+
+    @staticmethod
+    def count(*, fin: int, width: int, depth: int, fout: int, features: int) -> int:
+        """Parameters of a network. Raises ValueError where it is larger than priors may be."""
+        n = sum(i * o + o for i, o in layer_sizes(fin=fin, width=width, depth=depth, fout=fout, features=features))
+        if n > MAX_WEIGHTS:
+            raise ValueError(f"network of {n:,} weights, limit {MAX_WEIGHTS:,}")
+        return n
 
     @cached_property
     def kept(self) -> int:
