@@ -14,7 +14,7 @@ import msgpack
 from inrcodec.cost import mlp_parameters, n_knots
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
-from inrcodec.stream import MAX_MDB, FieldSpec, Header, Quantiser
+from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, FieldSpec, Header, Quantiser
 
 __all__ = ["MAX_HEADER_BYTES", "VERSION", "float_bits", "float_of", "integer", "named", "pack_header", "unpack_header"]
 
@@ -22,7 +22,6 @@ VERSION = (1, 0)  # major: readers must know it; minor: they need not
 MAX_HEADER_BYTES = 2**16
 MAX_AXES, MAX_CHANNELS, MAX_GROUPS, MAX_LEVELS = 3, 1024, 64, 16
 MAX_KNOTS = 2**16  # per axis of the smooth level
-MAX_SEGMENTS = 4096
 
 KINDS = {"image": 1, "sound": 2, "array": 3}
 TYPES = {"u1": 1, "u2": 2, "u4": 3, "u8": 4, "i1": 5, "i2": 6, "i3": 7, "i4": 8, "i8": 9, "f2": 10,
@@ -177,9 +176,7 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
         features,
         integer(seed, 0, 2**32 - 1, "seed"),
         integer(connections, 0, width if sparse else 0, "connections"),
-        integer(
-            segments, 0, min(MAX_SEGMENTS, meta.n_samples) if ensemble and meta.kind == "image" else 0, "segments"
-        ),
+        integer(segments, 0, min(MAX_SEGMENTS, meta.n_samples) if ensemble and meta.kind == "image" else 0, "segments"),
         prior,
         integer(kept, int(prior > 0), 2**31 if prior else 0, "kept"),
     )

@@ -1,6 +1,6 @@
 """Turns a Prior into the bytes of a prior file (.inp) and back. FORMAT.md §13 is the specification.
 
-    89 'I' 'N' 'P' 0D 0A 1A 0A · HEAD · WGHT · DONE          chunks as in .inr files
+89 'I' 'N' 'P' 0D 0A 1A 0A · HEAD · WGHT · DONE          chunks as in .inr files
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .cost import largest_cell, macs_per_sample, n_parameters
+from .cost import flops, largest_cell, macs_per_sample, n_parameters
 from .errors import FormatError, InrError
 from .formats.container import InrFile, pack
 from .settings import MAX_SAMPLES, DecodeSettings, EncodeSettings
@@ -52,6 +52,10 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
     unknown = set(settings) - allowed
     if unknown:
         raise ValueError(f"unknown setting {sorted(unknown)[0]}; settings are {', '.join(sorted(allowed))}")
+    if settings.get("segments") is not None:
+        settings.setdefault("partition", "segments")
+    if settings.get("partition") == "segments":
+        settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])
     signal = as_signal(source, sample_rate_hz=sample_rate_hz)
@@ -212,9 +216,11 @@ class Reader:
             "arch": h.field.arch,
             "body": h.field.body,
             "grid": list(h.cells),
+            "segments": h.field.segments,
             "cell_samples": list(largest_cell(h)),
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),
+            "flops": flops(h),
             "entropy": h.coder,
             "levels": len(h.levels) + 1,
             "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],

@@ -73,6 +73,8 @@ class Decoder:
             if header.levels and header.levels[-1] >= n_diagonals:
                 raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
         n_codes += header.signal.n_samples * (header.field.segments > 0)  # the label map
+        if header.field.connections:  # the drawing of connections
+            n_codes += prod(header.cells) * header.field.width
         if (n := n_network_parameters(header)) > (limit := max_samples // 8 + MIN_CODES):
             raise LimitError(f"network of {n:,} weights, limit {limit:,}")
         if n_codes > (limit := 2 * max_samples + MIN_CODES):
@@ -283,10 +285,19 @@ def _check_settings(meta: SignalMeta, settings: EncodeSettings) -> None:
 def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     """The field's spec, and the grid asked for or the one this family likes."""
     meta = signal.meta
-    family = field_class(FieldSpec(settings.arch, settings.body_or_default))
+    family = field_class(
+        FieldSpec(
+            settings.arch,
+            settings.body_or_default,
+            connections=settings.connections or 0,
+            segments=int(settings.partition == "segments"),
+        )
+    )
     cells = parse_cells(settings.grid, meta.shape)
     grid = Grid.uniform(meta.shape, cells if cells is not None else family.default_cells(meta, settings))
-    return family.plan_spec(meta, grid, settings, signal.samples), grid
+    spec = family.plan_spec(meta, grid, settings, signal.samples)
+    # a label map takes the place of the grid, whose cells were but a number of segments
+    return spec, Grid.uniform(meta.shape, (1,) * len(meta.shape)) if spec.segments else grid
 
 
 def _field(header: Header) -> Field:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AdamSettings", "FitReport", "descend", "make_adam", "resolve_device"]
 
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "drops")
 KEEPS = ("best", "last")
 LAST_RATE = 0.01  # of a cosine schedule, as a fraction of the first
+DROP_EVERY, DROP = 50, math.exp(-0.1)  # drops: MH-ReLU's schedule
 # A look at the loss every so many steps: on a GPU each one waits for the device, and on any device a new best
 # copies all parameters.
 LOOK_EVERY = 10
@@ -112,7 +113,7 @@ def descend(
                 on_step(Progress(stage, step, iterations, *seen))
             if last:
                 break
-            rate = adam.learning_rate * _rate(adam.schedule, step / max(iterations, 1))
+            rate = adam.learning_rate * _rate(adam.schedule, step, iterations)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
@@ -125,10 +126,13 @@ def descend(
     return FitReport(kept_loss, step, time.monotonic() - started, timed_out and step < iterations)
 
 
-def _rate(schedule: str, done: float) -> float:
-    """Factor of the learning rate after the fraction `done` of all steps."""
+def _rate(schedule: str, step: int, iterations: int) -> float:
+    """Factor of the learning rate in a step."""
     if schedule == "constant":
         return 1.0
+    if schedule == "drops":
+        return DROP ** (step // DROP_EVERY)
+    done = step / max(iterations, 1)
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 

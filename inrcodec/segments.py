@@ -7,15 +7,15 @@ smallest into its smallest neighbour, until n remain (the Partition paper's rule
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["MAX_SEGMENTS", "canonical", "components", "from_map", "merge_to", "segment"]
+from .stream import MAX_SEGMENTS
 
-MAX_SEGMENTS = 4096
+__all__ = ["canonical", "components", "from_map", "merge_to", "segment"]
+
 MAX_PIXELS = 2**20  # larger pictures are segmented at every k-th pixel
-SCALE, SIGMA = 500.0, 1.2  # of the graph segmentation: how unlike regions must be, smoothing beforehand
+SCALE, SIGMA = 500.0, 0.8  # of the graph segmentation: how unlike regions must be, smoothing beforehand
 SMALLEST = 20  # regions found are not smaller than this part of an equal share
 SMOOTHING = 2  # radius in pixels of the majority filter that rounds off borders: ragged ones cost bytes
 MAX_SMOOTHED = 256  # segments: the filter's cost grows with them
@@ -47,19 +47,20 @@ def segment(samples: np.ndarray, n: int) -> np.ndarray:
     return canonical(labels)
 
 
-def from_map(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """A user's map, integers [H, W] or colours [H, W, C], every distinct one a region -> canonical labels.
+def from_map(pixels: np.ndarray) -> np.ndarray:
+    """A map of the user's, numbers [H, W] or colours [H, W, C], every distinct one a region -> canonical labels.
 
-    Raises ValueError for another size than `shape`, or more than MAX_SEGMENTS.
+    Raises ValueError for more than MAX_SEGMENTS, or another number of axes.
     """
-    labels = np.asarray(labels)
-    if labels.ndim not in (2, 3) or labels.shape[:2] != tuple(shape):
-        found = "x".join(map(str, labels.shape[1::-1]))
-        raise ValueError(f"--segments: map of {found} pixels, wanted {shape[1]}x{shape[0]} as the picture")
-    if labels.ndim == 3:
-        colours = np.ascontiguousarray(labels).reshape(-1, labels.shape[2])
-        key = colours.view(np.dtype((np.void, colours.dtype.itemsize * colours.shape[1]))).ravel()
-        labels = np.unique(key, return_inverse=True)[1].reshape(labels.shape[:2])
+    labels = np.asarray(pixels)
+    if labels.ndim == 3 and labels.shape[2]:
+        key = np.zeros(labels.shape[0] * labels.shape[1], np.int64)
+        for channel in np.moveaxis(labels, 2, 0):  # faster than sorting whole colours
+            own = np.unique(channel, return_inverse=True)[1].ravel()
+            key = np.unique(key * (int(own.max(initial=0)) + 1) + own, return_inverse=True)[1]
+        labels = key.reshape(labels.shape[:2])
+    if labels.ndim != 2 or not labels.size:
+        raise ValueError(f"--segments: map of shape {list(np.shape(pixels))}, wanted [H, W] or [H, W, C]")
     labels = canonical(labels)
     if (n := int(labels.max()) + 1) > MAX_SEGMENTS:
         raise ValueError(f"--segments: {n:,} distinct colours, limit {MAX_SEGMENTS:,}")

@@ -20,6 +20,7 @@ __all__ = [
     "TensorLayout",
     "MAX_CODE",
     "MAX_MDB",
+    "MAX_SEGMENTS",
     "STEP_UNIT",
     "n_tiles",
     "plan",
@@ -28,6 +29,7 @@ __all__ = [
 
 MAX_CODE = 2**30 - 1  # largest magnitude a code may have
 MAX_MDB = 1_000_000  # quality_mdb of an exact reconstruction
+MAX_SEGMENTS = 4096  # of a label map
 STEP_UNIT = 2.0**-24  # Quantiser.steps count these
 TILE_CELLS = {1: 64, 2: 64, 3: 16}  # cells per axis that share adaptive state and a byte range, by axes
 

@@ -101,9 +101,14 @@ def magnitudes_of(symbol: int) -> tuple[int, int]:
 
 
 class Tables:
-    """§6.3"""
+    """§6.3, and §7.7 for labels"""
 
     def __init__(self, kind: str) -> None:
+        self.signed = kind != "labels"
+        if kind == "labels":
+            votes = itertools.product((0, 1), range(5), range(5))
+            self.rows = [[max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes]
+            return
         self.rows = [[int(c) for c in row] for row in starting_counts(kind)]
 
     def frequencies(self, context: int) -> list[int]:
@@ -125,7 +130,8 @@ class Tables:
                 b = 16  # noqa: PLW2901
             for j in those:
                 values[j] += source.uniform(2**b)
-        values = [-v if v and source.uniform(2) else v for v in values]
+        if self.signed:
+            values = [-v if v and source.uniform(2) else v for v in values]
         for context in set(contexts):
             row = self.rows[context]
             for i, s in zip(order, symbols, strict=True):
@@ -252,6 +258,36 @@ def plain_part(codes: dict, classes: list[int], tile: list, read: Read) -> None:
             at, size = at + size, min(2 * size, 2**16)
 
 
+def labels_part(codes: dict, size: Index, read: Read) -> None:
+    """§7.5"""
+    codes[0, 0, 0] = read([0])[0] - 4
+    power = 1
+    while power < max(size):
+        power *= 2
+    while power > 1:
+        h = power // 2
+        for a, b in ((h, h), (0, h), (h, 0)):
+            rows, columns = range(a, size[0], power), range(b, size[1], power)
+            per_pass = max(1, 2**16 // max(1, len(columns)))
+            for start in range(0, len(rows), per_pass):
+                here = list(itertools.product(rows[start : start + per_pass], columns))
+                ranked, contexts = [], []
+                for y, x in here:
+                    near = [(y - h, x - h), (y - h, x + h), (y + h, x - h), (y + h, x + h)]
+                    if a != b:
+                        near = [(y - h, x), (y, x - h), (y, x + h), (y + h, x)]
+                    found = [codes[0, *p] for p in near if 0 <= p[0] < size[0] and 0 <= p[1] < size[1]]
+                    order = sorted(dict.fromkeys(found), key=lambda v: -found.count(v))
+                    v = [*(found.count(label) for label in order), 0]
+                    ranked.append(order)
+                    contexts.append(((a != b) * 5 + v[0]) * 5 + v[1])
+                if not here:
+                    continue
+                for at, order, value in zip(here, ranked, read(contexts), strict=True):
+                    codes[0, *at] = order[value] if value < 4 else value - 4
+        power = h
+
+
 def decode(data: bytes) -> list[np.ndarray]:
     """File -> codes by tensor, §1 to §7."""
     at, chunks = 8, []
@@ -273,17 +309,23 @@ def decode(data: bytes) -> list[np.ndarray]:
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
         tensors.append(("cosine" if d > 1 else "time", (channels, *largest, *m), d, []))
     else:
-        arch, body, width, depth, _, features, *_ = field
-        units = [2 * features if body == 4 else d, *[width] * (depth + 1), channels if arch == 2 else width]
+        arch, body, width, depth, _, features, _, connections, segments, *_ = field
+        last = channels if arch == 2 else 0 if connections else width
+        units = [2 * features if body == 4 else d, *[width] * (depth + 1), last]
         groups = []
         for i, (a, b) in enumerate(itertools.pairwise(units)):
             groups += [2 * i] * (a * b) + [2 * i + 1] * b
         if arch == 1:
             tensors.append(("plain", (1, len(groups), *[1] * d), 1, groups))
             octaves = [f if f < 8 else 8 + math.floor(4 * math.log2(f / 8)) for f in range(width + 1)]
+            if connections:
+                octaves = [int(f > 0) for f in range(connections + 1)]
             groups = [2 * o + (c > 0) for o in octaves for c in range(channels)]
+        if segments:
+            tensors.append(("labels", (1, *shape), 0, []))
+            m = [segments]
         tensors.append(("plain", (1, len(groups), *m), 1, groups))
-    side = {1: 64, 2: 64, 3: 16}[d]
+    side = {1: 64, 2: 64, 3: 16}[len(m)]
     tiles = list(itertools.product(*([(a, min(a + side, n)) for a in range(0, n, side)] for n in m)))
     n_diagonals = sum(largest) - d + 1 if cosine else 1
     bounds = [0, *levels, n_diagonals]
@@ -316,6 +358,8 @@ def decode(data: bytes) -> list[np.ndarray]:
                     time_part(mine, largest, sizes, tile, stops, read)
                 elif kind == "smooth":
                     smooth_part(mine, full[0], full[1:], read)
+                elif kind == "labels":
+                    labels_part(mine, full[1:], read)
                 else:
                     plain_part(mine, classes, tile, read)
             corner = (0,) * (1 + n_frequencies) + tuple(a for a, _ in tile)
@@ -337,7 +381,7 @@ def read_planes(
         for u in itertools.product(*map(range, frequencies))
         for k in itertools.product(*map(range, cells))
         for c in range(full[0])
-        if kind in ("smooth", "plain")
+        if kind in ("smooth", "plain", "labels")
         or (low <= sum(u) < high and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(len(u))))
     ]
     n, planes = raw[0], []

@@ -15,7 +15,7 @@ import inrcodec
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = Path(__file__).parent.parent / "samples"
-NAMES = ("picture", "picture-psnr-zstd", "alpha", "deep", "sound", "volume", "ensemble", "multihead")
+NAMES = ("picture", "picture-psnr-zstd", "alpha", "deep", "sound", "volume", "ensemble", "multihead", "segments")
 
 
 def _make(name: str) -> bytes:
@@ -32,6 +32,7 @@ def _make(name: str) -> bytes:
         "sound": lambda: inrcodec.encode(tone, sample_rate_hz=8000),
         "volume": lambda: inrcodec.encode(volume, quality=90),
         "ensemble": lambda: inrcodec.encode(SAMPLES / "tiny.png", arch="ensemble", body="siren", grid="4x3", **mlp),
+        "segments": lambda: inrcodec.encode(SAMPLES / "tiny.png", partition="segments", grid="3x2", **mlp),
         "multihead": lambda: inrcodec.encode(SAMPLES / "tiny.png", arch="multihead", body="fourier", grid="6x5", **mlp),
     }[name]()
 

@@ -43,7 +43,9 @@ def faces(n: int, size: int, seed: int) -> list[np.ndarray]:
             parts.append((ellipse(cx + side * eye, eye_y, 0.11, 0.065), np.full(3, 0.93)))
             parts.append((ellipse(cx + side * eye, eye_y, 0.05, 0.06), iris))
         lips = np.array([rng.uniform(0.5, 0.9), rng.uniform(0.15, 0.4), rng.uniform(0.2, 0.4)])
-        parts.append((ellipse(cx, cy + rng.uniform(0.32, 0.42), rng.uniform(0.14, 0.24), rng.uniform(0.04, 0.09)), lips))
+        parts.append(
+            (ellipse(cx, cy + rng.uniform(0.32, 0.42), rng.uniform(0.14, 0.24), rng.uniform(0.04, 0.09)), lips)
+        )
         for inside, colour in parts:
             picture = picture * (1 - inside) + colour * inside
         made.append(np.clip(picture, 0, 1).astype(np.float32))

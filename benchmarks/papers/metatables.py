@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from inrcodec.priors import meta
 from metatrain import LEVELS, Suite, level, make_state_prior, measures, schedule, states
+
+from inrcodec.priors import meta
 
 __all__ = ["METHODS", "Line", "dense", "lines"]
 

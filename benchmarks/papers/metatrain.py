@@ -87,7 +87,9 @@ def schedule(suite: Suite, rounds: int) -> tuple[int, ...]:
     return tuple(level(suite, k) for k in range(1, rounds + 1))
 
 
-def states(suite: Suite, *, start: meta.MetaState | None = None, marks: Sequence[int] = ()) -> dict[int, meta.MetaState]:
+def states(
+    suite: Suite, *, start: meta.MetaState | None = None, marks: Sequence[int] = ()
+) -> dict[int, meta.MetaState]:
     """Outer step -> state, at the end of the dense training and of each round, and at `marks`; from the cache where it
     has them. start: a state of another method to go on from."""
     s, shape = suite.settings, suite.shape

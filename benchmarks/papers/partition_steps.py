@@ -5,7 +5,6 @@ All runs of a sweep are one batch of networks; a run leaves it at its own stoppi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,9 +67,7 @@ def step_signal(levels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return 1.0 - 2.0 * (above % 2)
 
 
-def line_steps(
-    levels: torch.Tensor, *, width: int, parts: int = 1, local: bool = True, seed: int, time_limit_s: float = 1e9
-) -> np.ndarray:
+def line_steps(levels: torch.Tensor, *, width: int, parts: int = 1, local: bool = True, seed: int) -> np.ndarray:
     """Steps of each 1-D signal of levels [R, B] until the test MSE is below .05, LIMIT where it never is.
 
     parts: equal parts of [−1, 1], each with a network of its own, on its own coordinates or on the whole's.
@@ -91,12 +88,10 @@ def line_steps(
         return points(regular.expand(len(runs), -1, -1), runs)
 
     shape = MlpShape(1, width, 3, 1, "siren", omega=10.0)
-    return steps_until(shape, len(levels), parts, fresh, test, seed=seed, time_limit_s=time_limit_s)
+    return steps_until(shape, len(levels), parts, fresh, test, seed=seed)
 
 
-def plane_steps(
-    across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int, time_limit_s: float = 1e9
-) -> np.ndarray:
+def plane_steps(across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int) -> np.ndarray:
     """The same of products of two step functions, on a side × side grid, every step on all of it."""
     axis = torch.linspace(-1, 1, side)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).reshape(1, 1, 2, -1)
@@ -109,7 +104,7 @@ def plane_steps(
         return grid.expand(len(runs), -1, -1, -1), signal[runs]
 
     shape = MlpShape(2, 32, 3, 1, "siren", omega=30.0)
-    return steps_until(shape, len(across), 1, points, points, seed=seed, time_limit_s=time_limit_s)
+    return steps_until(shape, len(across), 1, points, points, seed=seed)
 
 
 def near_square(product: int) -> tuple[int, int]:
@@ -118,21 +113,15 @@ def near_square(product: int) -> tuple[int, int]:
     return low, product // low
 
 
-def steps_until(
-    shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points, *, seed: int, time_limit_s: float = 1e9
-) -> np.ndarray:
+def steps_until(shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points, *, seed: int) -> np.ndarray:
     """Adam on every run's `parts` networks at once; int [n_runs]: the first step after which the run's test MSE, the
-    mean over its parts, is below ENOUGH. Runs still going at LIMIT, or at the time limit (as -1), are cut off."""
+    mean over its parts, is below ENOUGH; LIMIT where it never is."""
     drawn = initial(shape, n_runs * parts, generator=torch.Generator().manual_seed(seed), bias="1/sqrt(in)")
     weights = [p.detach().reshape(n_runs, parts, *p.shape[1:]) for p in drawn]
     first, second = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
     left, result = np.arange(n_runs), np.full(n_runs, LIMIT)
-    started = time.monotonic()
     torch.set_flush_denormal(True)
     for step in range(1, LIMIT + 1):
-        if time.monotonic() - started > time_limit_s:
-            result[left] = -1
-            break
         leaves = [w.requires_grad_() for w in weights]
         coords, targets = fresh(left)
         losses = _losses(shape, leaves, coords, targets, learn=True)

@@ -22,10 +22,21 @@ from .layers import MlpShape, flatten, forward, initial, unflatten
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cells", "UnequalCells", "measure_spreads", "solve_last", "torch_threads", "train"]
+__all__ = [
+    "Cells",
+    "UnequalCells",
+    "fits_at_once",
+    "measure_spreads",
+    "solve_last",
+    "squared_errors",
+    "torch_threads",
+    "train",
+]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
-CHUNK_VALUES = 2**22  # float32 values of one layer per backward pass (16 MB)
+# float32 values of one layer, or of the weights, per backward pass (16 MB). More than 32 MB in one piece would be
+# handed back to the system, and its pages cleared anew, in every step.
+CHUNK_VALUES = 2**22
 CHUNK_VALUES_GPU = 2**26
 SERIAL_VALUES = 2**18  # of one layer, below which threads wait for each other longer than they work
 PADDING = 1.5  # of cells of different sizes: how much larger than another a cell of one chunk may be
@@ -46,6 +57,10 @@ class Cells:
 
     def __getitem__(self, rows: Any) -> Cells:
         return Cells(self.values[rows], self.coords[rows], None if self.mask is None else self.mask[rows])
+
+    def repeated(self, times: int) -> Cells:
+        """All cells, again and again: for trainings from several starts at once."""
+        return self if times == 1 else self[np.tile(np.arange(len(self.values)), times)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,7 +127,7 @@ def train(
     shape: MlpShape,
     cells: Cells | UnequalCells,
     *,
-    seed: int,
+    seed: int | Sequence[int],
     iterations: int,
     device: str,
     on_step: OnStep,
@@ -130,6 +145,8 @@ def train(
 ) -> np.ndarray:
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
+    seed: several are for cells that were `repeated`, each run of them starting as it would alone; the step that is
+    kept is then that of the best sum over all.
     closed: whether the last layer is solved rather than trained; None decides by size. bias and adam: None for what
     was found best; init: one of layers.INIT_RULES. keep: the 'best' weights looked at or the 'last'; on_step hears of
     both. Targets are brought from span (None: their own range) to [-1, 1] here, and the last layer is scaled back.
@@ -149,7 +166,12 @@ def train(
     low, high = span or (float(cells.values.min()), float(cells.values.max()))
     middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
     if start is None:
-        full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
+        seeds = [seed] if isinstance(seed, int) else seed
+        starts = [
+            initial(shape, groups // len(seeds), generator=torch.Generator().manual_seed(s), bias=bias, init=init)
+            for s in seeds
+        ]
+        full = [torch.cat([p.detach() for p in same]) for same in zip(*starts, strict=True)]
     else:
         middle, half = 0.0, 1.0
         full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
@@ -158,24 +180,25 @@ def train(
         masks = _Masks(shape, groups, mask, prunings or {}, target)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
-    for rows, some in cells.chunks(limit // max(shape.width, channels)):
-        own = [p.detach()[rows].clone().to(target).requires_grad_() for p in full]
-        chunks.append((own, *_tensors(some, target, middle, half)))
+    for rows, some in cells.chunks(limit // max(shape.width, channels, -(-shape.n_parameters // n))):
+        leaves = [p[rows].contiguous().clone().to(target).requires_grad_() for p in _turned(full)]
+        chunks.append((leaves, *_tensors(some, target, middle, half)))
         places.append(rows)
     n_values = cells.n_values
     full_size = n_values // channels * max(shape.width, channels)
 
     def gathered() -> np.ndarray:
         weights = np.empty((groups, shape.n_parameters))
-        for rows, (own, *_) in zip(places, chunks, strict=True):
-            weights[rows] = flatten(own)
+        for rows, (leaves, *_) in zip(places, chunks, strict=True):
+            weights[rows] = flatten(_turned(leaves))
         return weights
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
         if masks is not None:
             masks.step(gathered)
-        for rows, (own, u, y, inside) in zip(places, chunks, strict=True):
+        for rows, (leaves, u, y, inside) in zip(places, chunks, strict=True):
+            own = _turned(leaves)
             # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
             h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
             with torch.no_grad():
@@ -194,7 +217,7 @@ def train(
             h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
-    moved = [p for own, *_ in chunks for p in (own[:-2] if closed else own)]
+    moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
     scale = (half / peak) ** 2
     with torch_threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
         descend(
@@ -235,6 +258,11 @@ class _Masks:
     def _set(self, kept: np.ndarray) -> None:
         self.kept = kept
         self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
+
+
+def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
+    return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
 
 
 @contextmanager
@@ -337,16 +365,27 @@ def _parameters(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
     return unflatten(shape, torch.from_numpy(weights.astype(np.float32)))
 
 
-def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
+def fits_at_once(shape: MlpShape, cells: Cells, device: str) -> int:
+    """How many trainings of these cells pay as one batch: on a CPU only such as wait longer than they work."""
+    limit = SERIAL_VALUES if resolve_device(device).type == "cpu" else CHUNK_VALUES_GPU
+    return max(1, limit // (cells.values[:, 0].size * max(shape.width, cells.values.shape[1])))
+
+
+def squared_errors(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> np.ndarray:
+    """Per cell the sum of squared errors over its samples and channels, float64 [G], in float32 arithmetic."""
     import torch
 
-    total = 0.0
+    errors = np.empty(len(weights))
     with torch.no_grad():
         for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, shape.fout)):
             u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
             error = (forward(shape, _parameters(shape, weights[rows]), u) - y).square()
-            total += float((error if mask is None else error * mask).double().sum())
-    return total / cells.n_values
+            errors[rows] = (error if mask is None else error * mask).double().sum((1, 2)).numpy()
+    return errors
+
+
+def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
+    return float(squared_errors(shape, weights, cells).sum()) / cells.n_values
 
 
 def _tensors(

@@ -35,7 +35,7 @@ __all__ = [
 
 HIDDEN_OMEGA = 30.0  # SIREN: frequency factor of every sine layer after the first
 BIAS_RULES = ("1/sqrt(in)", "1/sqrt(in*out)", "zero", "same as weights")
-INIT_RULES = ("body", "siren")
+INIT_RULES = ("body", "siren", "glorot")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class MlpShape:
     fin: int
     width: int
     depth: int
-    fout: int
+    fout: int  # 0: the network ends in its last hidden layer (what `hidden` asks for)
     body: str  # siren | relu | fourier
     omega: float = HIDDEN_OMEGA  # siren: factor of the first layer; fourier: factor of the frozen frequencies
     features: int = 0  # fourier: number of frozen frequencies; each gives a sine and a cosine
@@ -107,7 +107,8 @@ def initial(
     """Initial parameters W1 [G, in, out], b1 [G, out], W2, … as float32 leaves that ask for gradients.
 
     siren: U(±1/fin), then U(±sqrt(6/width)/30) (SIREN); others: He's U(±sqrt(6/in)), the last layer U(±sqrt(3/in)).
-    init: 'body' for that, 'siren' for SIREN's ranges in every body: what ENRP's published ReLU curves were made with.
+    init: 'body' for that, 'siren' for SIREN's ranges in every body: what ENRP's published ReLU curves were made with;
+    'glorot' for U(±sqrt(6/(in + out))), MH-ReLU's.
     bias: one of BIAS_RULES. '1/sqrt(in*out)' is what ENRP's batched layer draws, by an accident of its fan-in
     routine that is worth 8 dB; 'same as weights' is Meta-SparseINR's. Raises ValueError.
     """
@@ -122,9 +123,16 @@ def initial(
     for layer, (i, o) in enumerate(shape.sizes):
         if "siren" in (shape.body, init):
             bound = 1 / i if layer == 0 else math.sqrt(6 / i) / HIDDEN_OMEGA
+        elif init == "glorot":
+            bound = math.sqrt(6 / (i + o))
         else:
             bound = math.sqrt((3 if layer == last else 6) / i)
-        bias_bounds = {"1/sqrt(in)": i**-0.5, "1/sqrt(in*out)": (i * o) ** -0.5, "zero": 0.0, "same as weights": bound}
+        bias_bounds = {
+            "1/sqrt(in)": i**-0.5,
+            "1/sqrt(in*out)": max(1, i * o) ** -0.5,
+            "zero": 0.0,
+            "same as weights": bound,
+        }
         bias_bound = bias_bounds[bias]
         for size, limit in (((groups, i, o), bound), ((groups, o), bias_bound)):
             # drawn on the CPU: the same start on every device
@@ -153,11 +161,14 @@ def forward(
             break
         weight, bias = parameters[2 * layer], parameters[2 * layer + 1]
         last = layer == n_layers - 1
-        # the factor of a sine goes into the small operands, which spares a pass over the large ones
+        # the factor of a sine goes into the smaller of weights and units, which spares a pass over the larger
         factor = 1.0 if shape.body != "siren" or last else (float(shape.omega) if layer == 0 else HIDDEN_OMEGA)
-        if factor != 1:
+        units_are_more = h.shape[2] >= weight.shape[1]
+        if factor != 1 and units_are_more:
             weight, bias = weight * factor, bias * factor
         h = torch.baddbmm(bias.unsqueeze(2), weight.transpose(1, 2), h)
+        if factor != 1 and not units_are_more:
+            h = h * factor
         if not last:
             h = h.sin() if shape.body == "siren" else h.relu()
     return h

@@ -129,8 +129,8 @@ class MetaState:
 
 def default_rates(omega: float) -> tuple[float, float, float]:
     """(inner SGD, outer Adam, Adam that fits a signal) for a sine network of this factor: Meta-SparseINR has .01,
-    1e-5, 1e-4 at 200 in all layers, SGD's go with its inverse square, Adam's with its inverse (PAPERS 3.6). At 30 an inner
-    rate of .44 comes out, and .3 diverged: .1 it is there."""
+    1e-5, 1e-4 at 200 in all layers, SGD's go with its inverse square, Adam's with its inverse (PAPERS 3.6). At 30 an
+    inner rate of .44 comes out, and .3 diverged: .1 it is there."""
     factor = HIDDEN_OMEGA / max(omega, HIDDEN_OMEGA)
     return 0.1 * factor**2, 6.7e-5 * factor, 6.7e-4 * factor
 
