@@ -233,11 +233,6 @@ def train(
     return solve_last(shape, weights, cells) if closed else weights
 
 
-def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
-    return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
-
-
 class _Masks:
     """The weights that are not 0 (bool [G or 1, P]), and the steps at which each cell's smallest join them."""
 
@@ -263,6 +258,11 @@ class _Masks:
     def _set(self, kept: np.ndarray) -> None:
         self.kept = kept
         self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
+
+
+def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
+    return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
 
 
 @contextmanager
