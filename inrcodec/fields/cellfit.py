@@ -154,24 +154,29 @@ def train(
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
-        for leaves, u, y, mask in chunks:
-            own = _turned(leaves)
-            # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
-            h = forward(shape, own, u, hidden=closed)
-            with torch.no_grad():
-                if closed:
-                    weight, offset = _solve(h, y, mask)
-                    own[-2].copy_(weight)
-                    own[-1].copy_(offset)
-                    error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
-                else:
-                    error = h - y
-                if mask is not None:
-                    error *= mask
-                total += torch.dot(error.view(-1), error.view(-1))
-                share = 2 / (u.shape[2] * channels)
-                gradient = torch.bmm(weight * share, error) if closed else error * share
-            h.backward(gradient)  # by hand, which spares autograd five passes over the samples
+        for leaves, *tensors in chunks:
+            n_here = tensors[0].shape[2]
+            share = 2 / (n_here * channels)
+            # a solved layer needs all samples at once; otherwise gradients add up over pieces of them
+            piece = n_here if closed else max(1, limit // (len(leaves[0]) * max(shape.width, channels)))
+            for a in range(0, n_here, piece):
+                u, y, mask = (None if x is None else x[:, :, a : a + piece] for x in tensors)
+                own = _turned(leaves)
+                # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
+                h = forward(shape, own, u, hidden=closed)
+                with torch.no_grad():
+                    if closed:
+                        weight, offset = _solve(h, y, mask)
+                        own[-2].copy_(weight)
+                        own[-1].copy_(offset)
+                        error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
+                    else:
+                        error = h - y
+                    if mask is not None:
+                        error *= mask
+                    total += torch.dot(error.view(-1), error.view(-1))
+                    gradient = torch.bmm(weight * share, error) if closed else error * share
+                h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
     moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
