@@ -36,8 +36,8 @@ OTHER_SEEDS = {"S2": (1, 2), "S4": (1,)}  # the widest spreads between seeds
 SEEDS_NOTE = (
     "The paper prints one run each. S2 and S4 end further apart from seed to seed than the 1 dB of the condition, and "
     "where they miss it they miss upwards. Their errors lie far below 8-bit rounding (52.9 dB in this convention), and "
-    "PSNR still climbs by some 0.3 dB (S2) and 0.8 dB (S4) every ten steps when the run ends. The scale of the loss, which "
-    "Adam's eps would notice, is not the reason: eps from 1e-10 to 6.4e-7 moves S2 by 0.03 dB.\n\n"
+    "PSNR still climbs by some 0.3 dB (S2) and 0.8 dB (S4) every ten steps when the run ends. The scale of the loss, "
+    "which Adam's eps would notice, is not the reason: eps from 1e-10 to 6.4e-7 moves S2 by 0.03 dB.\n\n"
 )
 FIGURE_FOUR = {
     "SIREN": {50: 21.2, 80: 23.4, 100: 24.4, 200: 27.8},

@@ -25,8 +25,8 @@ __all__ = ["EXPERIMENTS"]
 
 RELU_PAPER = {1: 17.50, 2: 19.61, 4: 22.10, 8: 26.01, 16: 34.01, 32: 48.48}
 RELU_NOTE = (
-    "\nM = 2 has the deepest networks (d = 5), which the small start holds back longest: at step 1000 it is still behind "
-    "M = 1; in the paper's figures, at step 5000, it is ahead. 5000 steps were not run here.\n"
+    "\nM = 2 has the deepest networks (d = 5), which the small start holds back longest: at step 1000 it is still "
+    "behind M = 1; in the paper's figures, at step 5000, it is ahead. 5000 steps were not run here.\n"
 )
 # Standard deviation of the frozen frequencies, radians per unit of the local coordinate; the paper gives none. One
 # network spans the picture with the coordinate that a cell of 4 × 4 samples spans with its own.
