@@ -80,8 +80,8 @@ def run_2d(options: Options) -> Outcome:
     ]
     body = (
         "Products of two step functions on a 256 × 256 grid as in the paper, SIREN 2 → 32, 3 hidden layers, first ω "
-        "30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. The authors ran 25 sizes five times, we "
-        f"{len(sizes)} of them once or twice.\n\n"
+        "30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. The authors ran 25 sizes five times, "
+        f"we {len(sizes)} of them once or twice.\n\n"
         + markdown(
             ("boundaries", "authors, 256²", "ours, 256²", *(f"ours, {n}²" for n in SIDES[-2::-1]), "signals"), rows
         )
