@@ -63,6 +63,9 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
                 )
             except (ImportError, AttributeError, RuntimeError) as error:  # a family without its library
                 print(f"{arch} {body}: left out ({error})", file=sys.stderr)
+        files["sparse-heads"] = inrcodec.encode(
+            picture, body="relu", connections=2, width=5, depth=1, iterations=5, grid="3x2", entropy="range"
+        )
         for coder in ("zstd", "range"):
             files[f"{coder}-segments"] = inrcodec.encode(
                 picture, partition="segments", width=3, depth=0, iterations=3, grid="2x2", entropy=coder

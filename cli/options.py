@@ -28,6 +28,7 @@ __all__ = [
     "claim_output",
     "find_inputs",
     "human_bytes",
+    "human_flops",
     "input_args",
     "job_options",
     "limit_option",
@@ -153,6 +154,14 @@ def human_bytes(n: int) -> str:
         return f"{n} B"
     value, unit = (n / 1000, "kB") if n < 1e6 else (n / 1e6, "MB")
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def human_flops(n: float) -> str:
+    """557842950 -> '557.84 M'"""
+    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= factor:
+            return f"{n / factor:.2f} {unit}"
+    return f"{n:.0f}"
 
 
 def find_inputs(

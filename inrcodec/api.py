@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .cost import largest_cell, macs_per_sample, n_parameters
+from .cost import flops, largest_cell, macs_per_sample, n_parameters
 from .errors import FormatError, InrError
 from .formats.container import InrFile, pack
 from .settings import MAX_SAMPLES, DecodeSettings, EncodeSettings
@@ -220,6 +220,7 @@ class Reader:
             "cell_samples": list(largest_cell(h)),
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),
+            "flops": flops(h),
             "entropy": h.coder,
             "levels": len(h.levels) + 1,
             "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],

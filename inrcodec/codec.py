@@ -73,6 +73,8 @@ class Decoder:
             if header.levels and header.levels[-1] >= n_diagonals:
                 raise FormatError(f"header: level at diagonal {header.levels[-1]}, beyond the last")
         n_codes += header.signal.n_samples * (header.field.segments > 0)  # the label map
+        if header.field.connections:  # the drawing of connections
+            n_codes += prod(header.cells) * header.field.width
         if (n := n_network_parameters(header)) > (limit := max_samples // 8 + MIN_CODES):
             raise LimitError(f"network of {n:,} weights, limit {limit:,}")
         if n_codes > (limit := 2 * max_samples + MIN_CODES):
@@ -284,7 +286,12 @@ def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     """The field's spec, and the grid asked for or the one this family likes."""
     meta = signal.meta
     family = field_class(
-        FieldSpec(settings.arch, settings.body_or_default, segments=int(settings.partition == "segments"))
+        FieldSpec(
+            settings.arch,
+            settings.body_or_default,
+            connections=settings.connections or 0,
+            segments=int(settings.partition == "segments"),
+        )
     )
     cells = parse_cells(settings.grid, meta.shape)
     grid = Grid.uniform(meta.shape, cells if cells is not None else family.default_cells(meta, settings))

@@ -309,14 +309,17 @@ def decode(data: bytes) -> list[np.ndarray]:
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
         tensors.append(("cosine" if d > 1 else "time", (channels, *largest, *m), d, []))
     else:
-        arch, body, width, depth, _, features, _, _, segments, *_ = field
-        units = [2 * features if body == 4 else d, *[width] * (depth + 1), channels if arch == 2 else width]
+        arch, body, width, depth, _, features, _, connections, segments, *_ = field
+        last = channels if arch == 2 else 0 if connections else width
+        units = [2 * features if body == 4 else d, *[width] * (depth + 1), last]
         groups = []
         for i, (a, b) in enumerate(itertools.pairwise(units)):
             groups += [2 * i] * (a * b) + [2 * i + 1] * b
         if arch == 1:
             tensors.append(("plain", (1, len(groups), *[1] * d), 1, groups))
             octaves = [f if f < 8 else 8 + math.floor(4 * math.log2(f / 8)) for f in range(width + 1)]
+            if connections:
+                octaves = [int(f > 0) for f in range(connections + 1)]
             groups = [2 * o + (c > 0) for o in octaves for c in range(channels)]
         if segments:
             tensors.append(("labels", (1, *shape), 0, []))

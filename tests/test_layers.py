@@ -139,11 +139,11 @@ def test_the_list_of_packages_is_what_is_on_disk() -> None:
 
 
 def test_dependencies_are_those_that_are_imported() -> None:
-    """Everything third-party that installed code imports is declared; only bench extras may be missing."""
+    """Everything third-party that installed code imports is declared; only what the extras bring may be missing."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {line.replace(">", "=").replace("<", "=").split("=")[0].split(";")[0] for line in config["dependencies"]}
     distribution = {"PIL": "pillow", "skimage": "scikit-image"}
-    optional = {"ssimulacra2", "imagecodecs"}
+    optional = {"ssimulacra2", "imagecodecs", "matplotlib"}
     used = {other.split(".")[0] for name in MODULES for other in imports(name)}
     third = {distribution.get(m, m) for m in used - set(sys.stdlib_module_names) - {"inrcodec"} - optional}
     assert third == declared

@@ -19,15 +19,16 @@ FIELDS = {
     ("ensemble", "relu"): ("ensemble", "EnsembleField"),
     ("ensemble", "fourier"): ("ensemble", "EnsembleField"),
 }
-
-
+SPARSE = ("multihead_sparse", "SparseMultiheadField")  # of a multihead relu whose heads have connections
 SEGMENTED = ("segmented", "SegmentedField")  # of an ensemble whose spec has segments
 
 
 def field_class(spec: FieldSpec) -> type[Field]:
     """Raises KeyError for a pair that does not exist."""
     module, name = FIELDS[spec.arch, spec.body]
-    if spec.segments:
+    if spec.connections:
+        module, name = SPARSE
+    elif spec.segments:
         module, name = SEGMENTED
     cls: type[Field] = getattr(import_module(f".{module}", __package__), name)
     return cls

@@ -66,9 +66,16 @@ class MultiheadMlpField(Field):
 
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
         super().__init__(spec, signal, grid)
-        self.shape = _shape(spec, len(signal.shape))
+        self.shape = self._body_shape(spec, len(signal.shape))
         self._groups = np.asarray(self.shape.groups)
         self._rotation = fixed_rotation(signal)
+
+    @staticmethod
+    def _body_shape(spec: FieldSpec, axes: int) -> MlpShape:
+        return MlpShape(
+            axes, spec.width, spec.depth, spec.width, spec.body,
+            omega=float(spec.omega), features=spec.features, seed=spec.seed,
+        )  # fmt: skip
 
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
@@ -92,15 +99,28 @@ class MultiheadMlpField(Field):
             of_heads = bits / grid.n_cells / signal.channels / HEAD_BITS
             most = min(max(1, math.prod(grid.largest) - 1), max(1, int(of_heads)), 256)
             width = 1
-            while width < most and _shape(spec(width + 1), len(signal.shape)).n_parameters * BODY_BITS <= share * bits:
+            while width < most and cls._body_bits(spec(width + 1), len(signal.shape)) <= share * bits:
                 width += 1
         check_codes((width + 1) * signal.channels * grid.n_cells)
         return spec(width)
 
+    @classmethod
+    def _body_bits(cls, spec: FieldSpec, axes: int) -> float:
+        return BODY_BITS * cls._body_shape(spec, axes).n_parameters
+
+    @property
+    def inputs(self) -> int:
+        """Features that each head sees, the constant not counted."""
+        return self.spec.width
+
+    def head_class(self, feature: int) -> int:
+        """Statistical class of the weights of a head's input 0 (the constant) … `inputs`."""
+        return _octave(feature)
+
     @property
     def layouts(self) -> tuple[TensorLayout, ...]:
-        c, n = self.signal.channels, self.spec.width
-        bands = tuple(2 * _octave(f) + (k > 0) for f in range(n + 1) for k in range(c))
+        c, n = self.signal.channels, self.inputs
+        bands = tuple(2 * self.head_class(f) + (k > 0) for f in range(n + 1) for k in range(c))
         ones = (1,) * len(self.grid.cells)
         return (
             TensorLayout("body", "plain", 1, (self.shape.n_parameters,), ones, bands=self.shape.groups),
@@ -109,20 +129,31 @@ class MultiheadMlpField(Field):
 
     @property
     def n_parameters(self) -> int:
-        return self.shape.n_parameters + (self.spec.width + 1) * self.signal.channels * self.grid.n_cells
+        return self.shape.n_parameters + (self.inputs + 1) * self.signal.channels * self.grid.n_cells
 
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedMultihead:
-        from .cellfit import Cells, train
-
         started = time.monotonic()
         values, coords, mask = gather(samples @ self._rotation.T.astype(np.float32), self.grid)
         rows, inside = max(distinct_shapes(mask), key=lambda s: len(s[0]))
-        u = coords[rows[0]][None, :, inside]
-        y = _components(values[rows][:, :, inside])
+        u = coords[rows[0]][:, inside]
+        body = self.fit_body(values[rows][:, :, inside], u, rows, settings=settings, on_step=on_step, started=started)
+        probe = rows[np.unique(np.linspace(0, len(rows) - 1, PROBE_CELLS).astype(int))]
+        spreads, limits = self._sensitivities(body, values[probe][:, :, inside], u, probe)
+        return FittedMultihead(body, values, coords, mask, spreads, limits)
+
+    def fit_body(
+        self, values: np.ndarray, u: np.ndarray, rows: np.ndarray, *, settings: EncodeSettings, on_step: OnStep,
+        started: float,
+    ) -> np.ndarray:  # fmt: skip
+        """The body [1, P] for full cells `rows` of samples [K, C, N] at joint positions u [D, N]. started: when the
+        time limit began to run."""
+        from .cellfit import Cells, train
+
+        y = _components(values)
         trained = train(
-            MlpShape(u.shape[1], self.spec.width, self.spec.depth, y.shape[1], self.spec.body,
+            MlpShape(len(u), self.spec.width, self.spec.depth, y.shape[1], self.spec.body,
                      float(self.spec.omega), self.spec.features, self.spec.seed),
-            Cells(y, u, None), seed=settings.seed, device=settings.device, on_step=on_step, closed=True,
+            Cells(y, u[None], None), seed=settings.seed, device=settings.device, on_step=on_step, closed=True,
             iterations=settings.iterations or ITERATIONS,
             peak=2.0 if self.signal.kind == "sound" else 1.0,
             time_limit_s=settings.time_limit_s and settings.time_limit_s - (time.monotonic() - started),
@@ -131,16 +162,23 @@ class MultiheadMlpField(Field):
         body = np.zeros((1, self.shape.n_parameters))
         inner = body.shape[1] - n * (n + 1)
         body[:, :inner] = trained[:, :inner]
-        hidden = evaluate(self.shape, body, u, hidden=True)[0]
+        hidden = evaluate(self.shape, body, u[None], hidden=True)[0]
         weight, bias = orthonormalise(hidden, y[0].astype(np.float64))
         body[0, inner:] = np.r_[weight.ravel(), bias]
-        probe = rows[np.unique(np.linspace(0, len(rows) - 1, PROBE_CELLS).astype(int))]
-        spreads, limits = self._sensitivities(body, u[0], values[probe][:, :, inside])
-        return FittedMultihead(body, values, coords, mask, spreads, limits)
+        return body
+
+    def solve(self, fitted: FittedMultihead, body: np.ndarray, step: float = 0.0) -> np.ndarray:
+        """The best heads [G, C, inputs + 1] on this body, the constant's weight first. step: what they will be rounded
+        to."""
+        return solve_heads(self.shape, body, fitted.values, fitted.coords, fitted.mask)
+
+    def residual(self, body: np.ndarray, values: np.ndarray, u: np.ndarray, rows: np.ndarray) -> float:
+        """Mean square error that the best heads leave of samples [K, C, N] of full cells `rows`."""
+        return residual(self.shape, body, u, values)
 
     def initial_step(self, fitted: FittedMultihead, settings: EncodeSettings) -> float:
         """In sample units: what the quality says, but no finer than the bits wanted allow."""
-        heads = solve_heads(self.shape, fitted.body, fitted.values, fitted.coords, fitted.mask)
+        heads = self.solve(fitted, fitted.body)
         if settings.bits is not None:
             return max(float(np.quantile(np.abs(heads), 0.999)), 1e-9) * 2.0 ** (1 - settings.bits)
         step = (SOUND_STEP_AT_75 if self.signal.kind == "sound" else STEP_AT_75) * 2.0 ** (
@@ -172,8 +210,8 @@ class MultiheadMlpField(Field):
     def quantize(self, fitted: FittedMultihead, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         steps = self._body_steps(quantiser)
         body = round_codes(fitted.body, steps)
-        heads = solve_heads(self.shape, body * steps, fitted.values, fitted.coords, fitted.mask)
-        codes = round_codes(heads.transpose(2, 1, 0), quantiser.steps[-1] * STEP_UNIT)
+        step = quantiser.steps[-1] * STEP_UNIT
+        codes = round_codes(self.solve(fitted, body * steps, step).transpose(2, 1, 0), step)
         shapes = [layout.shape for layout in self.layouts]
         return body.reshape(shapes[0]), codes.reshape(shapes[1])
 
@@ -227,16 +265,25 @@ class MultiheadMlpField(Field):
                 b, d, n = coords.shape
                 features = self._features(body, coords.transpose(1, 0, 2).reshape(1, d, b * n))
                 features = features.reshape(-1, b, n).transpose(1, 0, 2)
-                values = own[:, :, 1:] @ features + own[:, :, :1]
+                values = self.apply_each(own[:, :, 1:], features, cells)
             else:
                 assert features is not None
-                values = (own[:, :, 1:].reshape(-1, own.shape[2] - 1) @ features[0]).reshape(*own.shape[:2], -1)
-                values += own[:, :, :1]
+                values = self.apply_shared(own[:, :, 1:], features[0], cells)
+            values += own[:, :, :1]
         result[index] = values.transpose(0, 2, 1)
+
+    def apply_each(self, heads: np.ndarray, features: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Heads [B, C, inputs] of these cells on features of their own [B, n, N] -> [B, C, N]."""
+        return heads @ features
+
+    def apply_shared(self, heads: np.ndarray, features: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Heads [B, C, inputs] of these cells on the same features [n, N] -> [B, C, N]."""
+        values: np.ndarray = heads.reshape(-1, heads.shape[2]) @ features
+        return values.reshape(*heads.shape[:2], -1)
 
     def _features(self, body: np.ndarray, coords: np.ndarray) -> np.ndarray:
         """coords [1, D, N] -> features [1, n, N]."""
-        return evaluate(self.shape, body, coords)
+        return evaluate(self.shape, body, coords, hidden=not self.shape.fout)
 
     def _unrotate(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -244,18 +291,20 @@ class MultiheadMlpField(Field):
 
     def _flat(self, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Tensors -> body [1, P], heads [G, C, n + 1]."""
-        heads = np.asarray(weights[1], np.float64).reshape(self.spec.width + 1, self.signal.channels, -1)
+        heads = np.asarray(weights[1], np.float64).reshape(self.inputs + 1, self.signal.channels, -1)
         return np.asarray(weights[0], np.float64).reshape(1, -1), np.ascontiguousarray(heads.transpose(2, 1, 0))
 
     def _body_steps(self, quantiser: Quantiser) -> np.ndarray:
         return np.asarray(quantiser.steps[:-1], np.float64)[self._groups] * STEP_UNIT
 
-    def _sensitivities(self, body: np.ndarray, u: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _sensitivities(
+        self, body: np.ndarray, values: np.ndarray, u: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Equal slopes: one weight of the body, rounded, may cost what one weight of one head costs, step² / 12 over
         G · C. Measured by rounding; the last layer turns features among each other, hence a step of its own."""
         n_heads = self.grid.n_cells * self.signal.channels
         rng = np.random.default_rng(0)
-        before = residual(self.shape, body, u, values)
+        before = self.residual(body, values, u, rows)
         n_groups = int(self._groups[-1]) + 1
         spreads, limits = np.empty(n_groups), np.empty(n_groups)
         for g in range(n_groups):
@@ -263,17 +312,11 @@ class MultiheadMlpField(Field):
             span = max(float(np.abs(body[0, own]).max()), 1e-6)
             moved, step = body.copy(), span / 128
             moved[0, own] += (rng.random(int(own.sum())) - 0.5) * step
-            cost = max(residual(self.shape, moved, u, values) - before, 1e-14) / (step**2 * own.sum())
+            cost = max(self.residual(moved, values, u, rows) - before, 1e-14) / (step**2 * own.sum())
             spreads[g], limits[g] = 1 / math.sqrt(12 * n_heads * cost), span / 16
-        spreads[-2:], limits[-2:] = 1e6, LAST_STEP / math.sqrt(self.spec.width)
+        if self.shape.fout:
+            spreads[-2:], limits[-2:] = 1e6, LAST_STEP / math.sqrt(self.spec.width)
         return spreads, limits
-
-
-def _shape(spec: FieldSpec, axes: int) -> MlpShape:
-    return MlpShape(
-        axes, spec.width, spec.depth, spec.width, spec.body,
-        omega=float(spec.omega), features=spec.features, seed=spec.seed,
-    )  # fmt: skip
 
 
 def _octave(feature: int) -> int:
