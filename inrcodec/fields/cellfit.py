@@ -197,13 +197,14 @@ def train(
         total = torch.zeros((), device=target)
         if masks is not None:
             masks.step(gathered)
-        for rows, (leaves, *tensors) in zip(places, chunks, strict=True):
-            n_here = tensors[0].shape[2]
+        for rows, (leaves, coords, values, valid) in zip(places, chunks, strict=True):
+            n_here = coords.shape[2]
             share = 2 / (n_here * channels)
             # a solved layer needs all samples at once; otherwise gradients add up over pieces of them
             piece = n_here if closed else max(1, limit // (len(leaves[0]) * max(shape.width, channels)))
             for a in range(0, n_here, piece):
-                u, y, inside = (None if x is None else x[:, :, a : a + piece] for x in tensors)
+                u, y = coords[:, :, a : a + piece], values[:, :, a : a + piece]
+                inside = None if valid is None else valid[:, :, a : a + piece]
                 own = _turned(leaves)
                 # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
                 h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
