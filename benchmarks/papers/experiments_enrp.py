@@ -229,7 +229,7 @@ def audio(options: Options) -> Outcome:
     body += markdown(head, rows) + (
         f"\nThe clip is {len(sound) / len(clip):.0f} times shorter than the file, and SIREN's 198,000 weights have "
         f"{len(clip):,} samples to remember instead of 308,207: what the paper's order rests on, that one network is "
-        "too small for the file, is not so here. Parts are shorter too, and their frequencies in radians per unit lower. "
+        "too small for the file, is not so here. Parts are shorter too, their frequencies in radians per unit lower. "
         "The first omega was therefore measured at the paper's own length of a part: "
         f"{len(OMEGA_PARTS)} of P4's 32 parts of the whole file, which do not depend on the others, {steps} steps.\n\n"
     )
