@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from inrcodec.api import Encoded
+    from inrcodec.priors.prior import Prior
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
@@ -45,6 +46,7 @@ class _Plan:
     """What is asked of every file alike."""
 
     settings: EncodeSettings
+    search: str | None  # the file of a result; auto: search now
     metadata: str
     max_values: int
     folder: bool
@@ -82,6 +84,18 @@ class _Plan:
 @click.option("--connections", type=int, help="multihead relu: features each head is connected to.  [all]")
 @click.option("--width", type=int, help="MLP bodies: units per layer.  [from the quality]")
 @click.option("--depth", type=int, help="MLP bodies: hidden layers after the first.")
+@click.option(
+    "--prior",
+    metavar="FILE",
+    help="Ensembles: start from what inrcodec prior made of other signals, and store differences; decoding needs it.",
+)
+@click.option(
+    "--search",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[FILE]",
+    help="Ensembles: width, depth and grid that inrcodec search found; without FILE they are searched for now.",
+)
 @click.option("--bits", type=int, help="MLP bodies: bits per weight before entropy coding.")
 @click.option("--iterations", type=int, help="MLP bodies: training steps.")
 @click.option("--time-limit", type=float, metavar="S", help="MLP bodies: stop training after S seconds.")
@@ -114,7 +128,9 @@ class _Plan:
 def encode(
     *, sources: tuple[str, ...], output: str | None, metadata: str, strip: bool, max_pixels: int, how: How,
     quality: float | None, psnr: float | None, bpp: float | None, target_size: int | None, bitrate: float | None,
-    time_limit: float | None, arch: str | None, partition: str | None, segments: str | None, **options: Any,
+    time_limit: float | None, arch: str | None, partition: str | None, segments: str | None, search: str | None,
+    prior: str | None,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Turn pictures, sounds and arrays into .inr files.
 
@@ -125,6 +141,8 @@ def encode(
       inrcodec encode talk.wav --bitrate 32
       inrcodec encode photo.png --body siren --iterations 2000 --device cuda
       inrcodec encode photo.png --partition segments --grid 3
+      inrcodec encode photo.png --search photo.search.json
+      inrcodec encode photo.png --prior photos.inp
       convert in.psd png:- | inrcodec encode - -o - > out.inr
     """
     targets = {"--quality": quality, "--psnr": psnr, "--bpp": bpp, "--target-size": target_size, "--bitrate": bitrate}
@@ -134,11 +152,16 @@ def encode(
     if strip and metadata not in ("all", "none"):
         raise click.UsageError(f"--strip and --metadata {metadata} exclude each other")
     partition = partition or ("segments" if segments is not None else "grid")
-    of_ensembles = partition == "segments"
     label_map = _read_map(segments, max_pixels) if segments is not None else None
+    if search is not None:
+        _check_search(arch, partition, options)
+        if prior is not None:
+            raise click.UsageError("--search and --prior exclude each other: a prior's networks are what they are")
+    of_ensembles = partition == "segments" or search is not None or prior is not None
     settings = EncodeSettings(
         arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        partition=partition, segments=label_map, psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size,
+        partition=partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
+        bits_per_sample=bpp, target_bytes=target_size,
         kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip
     metadata = "none" if strip else metadata
@@ -147,7 +170,7 @@ def encode(
     folder = wants_folder(output, len(files))
     jobs = [(source, _target(source, relative, output, folder)) for source, relative in files]
     refuse_collisions(jobs)
-    plan = _Plan(settings, metadata, max_pixels, folder, how)
+    plan = _Plan(settings, search, metadata, max_pixels, folder, how)
     run_jobs(partial(_encode_one, plan), jobs, 1 if any(source == "-" for source, _ in jobs) else how.jobs)
 
 
@@ -167,7 +190,12 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
     n_source = Path(source).stat().st_size if source != "-" else 0
     progress = how.progress if how.jobs == 1 else False  # bars of several processes would overwrite each other
     with naming_input(source), stage_reporter(source, progress, how.quiet) as on_step:
-        made = api.encode_signal(api.keep_metadata(signal, plan.metadata), plan.settings, on_step)
+        settings = plan.settings
+        if plan.search is not None:
+            from inrcodec.cli.search import settings_from
+
+            settings = settings_from(plan.search, signal, settings, on_step)
+        made = api.encode_signal(api.keep_metadata(signal, plan.metadata), settings, on_step)
     with naming_output(target):
         write_atomically(target, made.data, overwrite=how.force)
     if not how.quiet:
@@ -179,6 +207,24 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
             cells = f"{h.field.segments} segments" if h.field.segments else f"cells {'x'.join(map(str, h.cells[::-1]))}"
             say(f"  {h.field.arch} {h.field.body}, {cells}, coder {h.coder}, "
                 f"{len(h.levels) + 1} levels, {made.metadata_bytes} bytes of metadata")  # fmt: skip
+
+
+def _read_prior(path: str | None) -> Prior | None:
+    if path is None:
+        return None
+    from inrcodec.formats.prior_file import read_prior
+
+    return read_prior(path)
+
+
+def _check_search(arch: str | None, partition: str, options: dict[str, Any]) -> None:
+    for name in ("width", "depth"):
+        if options[name] is not None:
+            raise click.UsageError(f"--search and --{name} exclude each other")
+    if arch not in (None, "ensemble"):
+        raise click.UsageError(f"--search is for ensembles, --arch {arch} was asked for")
+    if partition == "segments":
+        raise click.UsageError("--search is for the cells of a grid, --partition segments was asked for")
 
 
 def _summary(source: str, n_source: int, made: Encoded) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from inrcodec.cli.failures import run_jobs
-from inrcodec.cli.options import find_inputs, human_bytes, input_args, open_inr, version_option
+from inrcodec.cli.options import find_inputs, human_bytes, human_flops, input_args, open_inr, version_option
 
 
 @click.command("info")
@@ -48,8 +48,11 @@ def _text(facts: dict[str, Any]) -> str:
         ("field", f"{facts['arch']}, {facts['body']} body"),
         grid,
         ("weights", f"{facts['parameters']:,}, {facts['macs_per_sample']:,.0f} MAC per sample at 1×"),
+        ("cost", f"{human_flops(facts['flops'])}FLOP for all of it at 1×, as {_counted(facts)}"),
         ("entropy", f"{facts['entropy']}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"),
     ]
+    if facts["prior"]:
+        rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights of each cell kept"))
     if facts["metadata"]:
         rows.append(("metadata", ", ".join(facts["metadata"])))
     sections: dict[str, int] = {}
@@ -58,6 +61,13 @@ def _text(facts: dict[str, Any]) -> str:
     rows.append(("bytes", ", ".join(f"{kind} {n:,}" for kind, n in sections.items())))
     rows.append(("checksum", f"{facts['digest'] or 'cut off'}, written by inrcodec {facts['encoder']}"))
     return "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
+
+
+def _counted(facts: dict[str, Any]) -> str:
+    """Whose formula the FLOPs are counted by."""
+    if facts["body"] == "cosine":
+        return "two a MAC"
+    return "ENRP counts them" if facts["arch"] == "ensemble" else "MH-ReLU counts them"
 
 
 def _signal(facts: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ COMMANDS = {
     "info": ("info", "Say what an .inr file holds."),
     "verify": ("verify", "Check every byte and every weight of .inr files."),
     "compare": ("compare", "Measure one picture or sound against another."),
+    "search": ("search", "Find the width and depth that suit an ensemble's networks."),
     "bench": ("bench", "Measure pictures beside other codecs."),
 }
 

@@ -28,12 +28,14 @@ __all__ = [
     "claim_output",
     "find_inputs",
     "human_bytes",
+    "human_flops",
     "input_args",
     "job_options",
     "limit_option",
     "naming_input",
     "naming_output",
     "output_options",
+    "prior_option",
     "open_inr",
     "refuse_collisions",
     "say",
@@ -95,6 +97,15 @@ def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def prior_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --prior, which files made with one need again."""
+    return click.option(
+        "--prior",
+        metavar="FILE",
+        help="The prior the file was encoded with, where it was.  [from the folders in INRCODEC_PRIORS]",
+    )(command)
+
+
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds -r, -j, --progress, --quiet, -v, -V and hands them over as how=How(…)."""
 
@@ -153,6 +164,14 @@ def human_bytes(n: int) -> str:
         return f"{n} B"
     value, unit = (n / 1000, "kB") if n < 1e6 else (n / 1e6, "MB")
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def human_flops(n: float) -> str:
+    """557842950 -> '557.84 M'"""
+    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= factor:
+            return f"{n / factor:.2f} {unit}"
+    return f"{n:.0f}"
 
 
 def find_inputs(
@@ -239,7 +258,7 @@ def claim_output(source: str, target: str, how: How, *, kind: str, folder: bool)
 
 
 @contextlib.contextmanager
-def open_inr(source: str, *, partial: bool = False) -> Iterator[Reader]:
+def open_inr(source: str, *, partial: bool = False, prior: str | None = None) -> Iterator[Reader]:
     """The .inr file of this path, or on standard input; our errors inside say its name."""
     from inrcodec import api
 
@@ -247,7 +266,7 @@ def open_inr(source: str, *, partial: bool = False) -> Iterator[Reader]:
     with naming_input(source):
         # standard input, and pipes like <(command), cannot seek
         direct = source != STREAM and stat.S_ISREG(os.stat(source).st_mode)
-        with api.open(source if direct else _read_all(source), partial=partial) as reader:
+        with api.open(source if direct else _read_all(source), partial=partial, prior=prior) as reader:
             yield reader
 
 

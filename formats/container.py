@@ -19,7 +19,7 @@ from inrcodec.formats.header import MAX_HEADER_BYTES, pack_header, unpack_header
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.stream import Header, Stream
 
-__all__ = ["MAGIC", "METADATA_TYPES", "InrFile", "Section", "pack"]
+__all__ = ["MAGIC", "METADATA_TYPES", "InrFile", "Section", "chunk", "pack"]
 
 MAGIC = b"\x89INR\r\n\x1a\n"
 INRIMAGE = b"#INRIMAGE-4#"
@@ -36,18 +36,19 @@ def pack(stream: Stream) -> bytes:
     """The whole file. Every payload must be there."""
     payloads = [p for p in stream.payloads if p is not None]
     assert len(payloads) == len(stream.payloads)
-    chunks = [_chunk(b"HEAD", pack_header(stream.header))]
+    chunks = [chunk(b"HEAD", pack_header(stream.header))]
     if len(payloads) > 1:
-        chunks.append(_chunk(b"INDX", b"".join(struct.pack("<I", len(p)) for p in payloads)))
-    chunks += [_chunk(b"DATA", p) for p in payloads]
+        chunks.append(chunk(b"INDX", b"".join(struct.pack("<I", len(p)) for p in payloads)))
+    chunks += [chunk(b"DATA", p) for p in payloads]
     for name, kind in METADATA_TYPES.items():
         if name in stream.metadata:
-            chunks.append(_chunk(kind, stream.metadata[name]))
-    chunks.append(_chunk(b"DONE", stream.digest))
+            chunks.append(chunk(kind, stream.metadata[name]))
+    chunks.append(chunk(b"DONE", stream.digest))
     return MAGIC + b"".join(chunks)
 
 
-def _chunk(kind: bytes, payload: bytes) -> bytes:
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    """length · type · payload · CRC, of this and of prior files."""
     body = struct.pack("<I4s", len(payload), kind) + payload
     return body + struct.pack("<I", zlib.crc32(body))
 

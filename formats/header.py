@@ -16,7 +16,7 @@ from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
 from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, FieldSpec, Header, Quantiser
 
-__all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
+__all__ = ["MAX_HEADER_BYTES", "VERSION", "float_bits", "float_of", "integer", "named", "pack_header", "unpack_header"]
 
 VERSION = (1, 0)  # major: readers must know it; minor: they need not
 MAX_HEADER_BYTES = 2**16
@@ -40,7 +40,7 @@ def pack_header(header: Header) -> bytes:
         list(header.encoder),
         header.quality_mdb,
         [KINDS[s.kind], list(s.shape), s.channels, TYPES[s.sample_type], COLOURS[s.colour], s.sample_rate_hz]
-        + ([_float_bits(s.offset), _float_bits(s.scale), int(s.channel_axis)] if s.kind == "array" else []),
+        + ([float_bits(s.offset), float_bits(s.scale), int(s.channel_axis)] if s.kind == "array" else []),
         list(header.cells),
         [ARCHS[f.arch], BODIES[f.body]]
         + (
@@ -87,7 +87,7 @@ def _header(values: Any) -> Header:
     if any(type(v) is not list for v in (encoder, signal, cells, spec, quantiser, coder, levels)):
         raise FormatError("header: malformed")
     meta = _signal(signal)
-    cells = tuple(_integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
+    cells = tuple(integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
     field = _field(spec, meta)
     if field.segments and any(m != 1 for m in cells):
         raise FormatError("header: segments in more than one cell")
@@ -97,90 +97,88 @@ def _header(values: Any) -> Header:
     if type(steps) is not list or len(steps) != n_groups(field):
         raise FormatError(f"header: quantiser steps, wanted {n_groups(field)}")
     coder_id, table_set = coder
-    name = _named(coder_id, CODERS, "entropy coder")
-    _integer(table_set, 0, 2**16, "table set")
+    name = named(coder_id, CODERS, "entropy coder")
+    integer(table_set, 0, 2**16, "table set")
     if len(levels) > MAX_LEVELS or list(levels) != sorted(set(levels)):
         raise FormatError("header: levels are not increasing")
     if levels and (field.body != "cosine" or len(meta.shape) == 1):
         raise FormatError("header: levels where there are no diagonals")
-    major, minor, patch = (_integer(v, 0, 2**16, "encoder version") for v in encoder)
+    major, minor, patch = (integer(v, 0, 2**16, "encoder version") for v in encoder)
     return Header(
         signal=meta,
         cells=cells,
         field=field,
         quantiser=Quantiser(
-            tuple(_integer(s, 1, 2**32 - 1, "step") for s in steps),
-            _integer(slope, 0, 1023, "slope"),
-            (_integer(one, -31, 31, "shrink"), _integer(more, -31, 31, "shrink")),
+            tuple(integer(s, 1, 2**32 - 1, "step") for s in steps),
+            integer(slope, 0, 1023, "slope"),
+            (integer(one, -31, 31, "shrink"), integer(more, -31, 31, "shrink")),
         ),
         coder=name,
         table_set=table_set,
-        levels=tuple(_integer(v, 1, 2**31, "level") for v in levels),
-        quality_mdb=_integer(quality, 0, MAX_MDB, "quality"),
+        levels=tuple(integer(v, 1, 2**31, "level") for v in levels),
+        quality_mdb=integer(quality, 0, MAX_MDB, "quality"),
         encoder=(major, minor, patch),
     )
 
 
 def _signal(values: Any) -> SignalMeta:
     kind_id, shape, channels, type_id, colour_id, rate, *more = values
-    kind = _named(kind_id, KINDS, "signal kind")
-    sample_type, colour = _named(type_id, TYPES, "sample type"), _named(colour_id, COLOURS, "colour")
+    kind = named(kind_id, KINDS, "signal kind")
+    sample_type, colour = named(type_id, TYPES, "sample type"), named(colour_id, COLOURS, "colour")
     if type(shape) is not list:
         raise FormatError("header: malformed")
     if not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
         raise FormatError(f"header: {len(shape)} axes for kind {kind}")
     if sample_type not in SAMPLE_TYPES[kind]:
         raise FormatError(f"header: sample type {sample_type} for kind {kind}")
-    _integer(channels, 1, MAX_CHANNELS, "channels")
+    integer(channels, 1, MAX_CHANNELS, "channels")
     if (kind == "image") != (colour != "plain") or channels != CHANNELS_OF.get(colour, channels):
         raise FormatError(f"header: {channels} channels, colour {colour}, kind {kind}")
-    _integer(rate, int(kind == "sound"), 2**31 - 1 if kind == "sound" else 0, "sample rate")
+    integer(rate, int(kind == "sound"), 2**31 - 1 if kind == "sound" else 0, "sample rate")
     offset, scale, channel_axis = 0.0, 1.0, True
     if kind == "array":
         offset_bits, scale_bits, has_axis = more
-        offset, scale = _float_of(offset_bits), _float_of(scale_bits)
-        channel_axis = bool(_integer(has_axis, 0, 1, "channel axis"))
+        offset, scale = float_of(offset_bits), float_of(scale_bits)
+        channel_axis = bool(integer(has_axis, 0, 1, "channel axis"))
         if not channel_axis and channels != 1:
             raise FormatError(f"header: {channels} channels without an axis")
     elif more:
         raise FormatError("header: malformed")
-    shape = tuple(_integer(n, 1, 2**31 - 1, "extent") for n in shape)
+    shape = tuple(integer(n, 1, 2**31 - 1, "extent") for n in shape)
     return SignalMeta(kind, shape, channels, sample_type, colour, rate, offset, scale, channel_axis)
 
 
 def _field(values: Any, meta: SignalMeta) -> FieldSpec:
     arch_id, body_id, *more = values
-    arch, body = _named(arch_id, ARCHS, "arch"), _named(body_id, BODIES, "body")
+    arch, body = named(arch_id, ARCHS, "arch"), named(body_id, BODIES, "body")
     if body == "cosine":
         pitch, quaternion, masking = more
         if arch != "multihead" or len(pitch) not in (0, len(meta.shape)):
             raise FormatError("header: malformed field")
-        pitch = tuple(_integer(p, 0, 2**31, "pitch") for p in pitch)
+        pitch = tuple(integer(p, 0, 2**31, "pitch") for p in pitch)
         for extent, p in zip(meta.shape, pitch, strict=bool(pitch)):
-            _integer(n_knots(extent, p), 1, MAX_KNOTS, "number of knots")
+            integer(n_knots(extent, p), 1, MAX_KNOTS, "number of knots")
         if len(quaternion) not in (0, 4) or (quaternion and not (any(quaternion) and meta.colour.startswith("rgb"))):
             raise FormatError("header: malformed colour rotation")
-        quaternion = tuple(_integer(q, -127, 127, "quaternion") for q in quaternion)
-        masking = bool(_integer(masking, 0, int(bool(pitch)), "masking"))
+        quaternion = tuple(integer(q, -127, 127, "quaternion") for q in quaternion)
+        masking = bool(integer(masking, 0, int(bool(pitch)), "masking"))
         return FieldSpec(arch, body, pitch=pitch, rotation=quaternion, masking=masking)
     width, depth, omega, features, seed, connections, segments, prior, kept = more
-    _integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
+    integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
     sparse, ensemble = (arch, body) == ("multihead", "relu"), arch == "ensemble"
-    _integer(prior, 0, 2**64 - 1 if ensemble else 0, "prior")
+    integer(prior, 0, 2**64 - 1 if ensemble else 0, "prior")
     return FieldSpec(
         arch,
         body,
-        _integer(width, 1, 4096, "width"),
-        _integer(depth, 0, 16, "depth"),
-        _integer(omega, 0, 2**20, "omega"),
+        integer(width, 1, 4096, "width"),
+        integer(depth, 0, 16, "depth"),
+        integer(omega, 0, 2**20, "omega"),
         features,
-        _integer(seed, 0, 2**32 - 1, "seed"),
-        _integer(connections, 0, width if sparse else 0, "connections"),
-        _integer(
-            segments, 0, min(MAX_SEGMENTS, meta.n_samples) if ensemble and meta.kind == "image" else 0, "segments"
-        ),
+        integer(seed, 0, 2**32 - 1, "seed"),
+        integer(connections, 0, width if sparse else 0, "connections"),
+        integer(segments, 0, min(MAX_SEGMENTS, meta.n_samples) if ensemble and meta.kind == "image" else 0, "segments"),
         prior,
-        _integer(kept, int(prior > 0), 2**31 if prior else 0, "kept"),
+        integer(kept, int(prior > 0), 2**31 if prior else 0, "kept"),
     )
 
 
@@ -193,26 +191,26 @@ def n_groups(field: FieldSpec) -> int:
     return 2 * (field.depth + 2) + int(field.arch == "multihead")
 
 
-def _integer(value: Any, low: int, high: int, name: str) -> int:
+def integer(value: Any, low: int, high: int, name: str) -> int:
     if type(value) is not int or not low <= value <= high:
         raise FormatError(f"header: {name} {value!r:.40}, wanted {low} to {high}")
     return value
 
 
-def _named(value: Any, ids: dict[str, int], name: str) -> str:
-    _integer(value, 0, 2**16, name)
+def named(value: Any, ids: dict[str, int], name: str) -> str:
+    integer(value, 0, 2**16, name)
     for key, number in ids.items():
         if number == value:
             return key
     raise UnsupportedError(f"{name} {value} is not known to this version")
 
 
-def _float_bits(value: float) -> int:
+def float_bits(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
-def _float_of(bits: Any) -> float:
-    value = float(struct.unpack("<d", struct.pack("<Q", _integer(bits, 0, 2**64 - 1, "float")))[0])
+def float_of(bits: Any) -> float:
+    value = float(struct.unpack("<d", struct.pack("<Q", integer(bits, 0, 2**64 - 1, "float")))[0])
     if not math.isfinite(value):
         raise FormatError("header: offset or scale is not finite")
     return value

@@ -1,12 +1,23 @@
-"""What a file costs to hold and to evaluate, from its header alone (no numpy): parameters, MACs per sample."""
+"""What a file costs to hold and to evaluate, from its header alone (no numpy): parameters, MACs, FLOPs."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from .stream import FieldSpec, Header
 
-__all__ = ["largest_cell", "macs_per_sample", "mlp_parameters", "n_knots", "n_network_parameters", "n_parameters"]
+__all__ = [
+    "flops",
+    "largest_cell",
+    "layer_sizes",
+    "macs_per_sample",
+    "mlp_parameters",
+    "n_knots",
+    "n_network_parameters",
+    "n_parameters",
+    "ptflops_style",
+]
 
 
 def n_knots(extent: int, pitch: int) -> int:
@@ -55,6 +66,40 @@ def macs_per_sample(header: Header) -> float:
         return float(network)
     shapes = prod(1 + (n % m > 0) for n, m in zip(s.shape, header.cells, strict=True))
     return network * shapes / prod(header.cells) + ((f.connections or f.width) + s.channels) * s.channels
+
+
+def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 0) -> tuple[tuple[int, int], ...]:
+    """(in, out) of each layer of an MLP; features: of frozen frequencies before it, each a sine and a cosine."""
+    return tuple(pairwise((2 * features or fin, *[width] * (depth + 1), fout)))
+
+
+def flops(header: Header) -> int:
+    """FLOPs of decoding the whole signal at scale 1, counted as the paper of its family does.
+
+    Ensembles: ENRP's F(N, d, w), see ptflops_style; with frozen features biases once per cell (PAPERS 1.2). Multihead
+    MLPs: MH-ReLU's F, biases at every position, the body once for all H heads (PAPERS 2.2). Cosines: two a MAC.
+    """
+    s, f = header.signal, header.field
+    n, heads = s.n_samples, prod(header.heads)
+    if f.body == "cosine":
+        return round(2 * macs_per_sample(header) * n)
+    fin = 2 * f.features if f.body == "fourier" else len(s.shape)
+    if f.arch == "ensemble":
+        copies = heads if f.body == "fourier" else 1
+        return ptflops_style(n, f.width, f.depth, fin=fin, fout=s.channels, bias_copies=copies)
+    body = 2 * fin * f.width + f.width + f.depth * (2 * f.width**2 + f.width)
+    if not f.connections:
+        body += 2 * f.width**2 + f.width  # our linear layer between the hidden units and the heads
+    return round((body + (2 * (f.connections or f.width) + 1) * s.channels * heads) * n / heads)
+
+
+def ptflops_style(n: int, width: int, depth: int, *, fin: int = 2, fout: int = 3, bias_copies: int = 1) -> int:
+    """FLOPs of n positions as ENRP published them: 2 · [n · MACs + biases once] (PAPERS 1.2), sines not counted.
+
+    fin: inputs of the first trained layer; frozen features before it are not counted.
+    """
+    macs = fin * width + depth * width**2 + width * fout
+    return 2 * (n * macs + bias_copies * (width * (depth + 1) + fout))
 
 
 def largest_cell(header: Header) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from .fields.base import OnStep, Progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AdamSettings", "FitReport", "descend", "resolve_device"]
+__all__ = ["AdamSettings", "FitReport", "descend", "make_adam", "resolve_device"]
 
 SCHEDULES = ("constant", "cosine", "drops")
 KEEPS = ("best", "last")
@@ -80,12 +80,14 @@ def descend(
     time_limit_s: float | None = None,
     psnr_db: Callable[[float], float] | None = None,
     keep: str = "best",
+    optimiser: torch.optim.Adam | None = None,
 ) -> FitReport:
     """Minimise by Adam, in place; at the end the parameters are the best of those looked at, or (keep) the last.
 
     loss: leaves gradients on the parameters (calls backward itself, so that it may do so piece by piece) and
     returns the detached loss. It may ignore `parameters` it has no use for. psnr_db: loss -> PSNR to report.
     keep: 'best' or 'last', one of KEEPS. The loss at iterations = n is that which a loop of n + 1 steps sees last.
+    optimiser: make_adam's, of the same parameters, to go on from; None starts anew.
     The same start gives the same result on one machine with the same number of threads.
     """
     import torch
@@ -94,7 +96,7 @@ def descend(
         raise ValueError(f"keep {keep!r}: wanted one of {', '.join(KEEPS)}")
     started = time.monotonic()
     parameters = [p for p in parameters if p.numel()]
-    optimiser = _adam(parameters, adam)
+    optimiser = optimiser or make_adam(parameters, adam)
     best, best_loss, value, timed_out, step = None, math.inf, math.inf, False, 0
     with _flushed_denormals():
         for step in range(iterations + 1):
@@ -134,7 +136,8 @@ def _rate(schedule: str, step: int, iterations: int) -> float:
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.optim.Adam:
+def make_adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.optim.Adam:
+    """The optimiser that `descend` makes for itself, for those who go on from its state."""
     import torch
 
     try:  # one pass over memory instead of ten: wide ensembles have millions of parameters

@@ -12,10 +12,11 @@ import warnings
 import numpy as np
 import pytest
 
+from inrcodec.cost import ptflops_style
 from inrcodec.fields.base import Field
 from inrcodec.fields.budget import bits_wanted
 from inrcodec.fields.cellfit import Cells, train
-from inrcodec.fields.ensemble import EnsembleField, ptflops_style
+from inrcodec.fields.ensemble import EnsembleField
 from inrcodec.fields.layers import MlpShape, evaluate, flatten, forward, fourier_matrix, initial
 from inrcodec.fields.locate import axis_runs, corner_coordinates, gather, local_coordinates, point_blocks
 from inrcodec.fields.multihead import MultiheadMlpField

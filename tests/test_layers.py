@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"inrcodec": ROOT / "inrcodec", "inrcodec.formats": ROOT / "formats", "inrcodec.cli": ROOT / "cli"}
 FACES = {f"inrcodec.{name}" for name in ("api", "pillow_plugin", "sound", "bench", "peers", "__main__")}
 # of the core, what formats may know: the nouns
-NOUNS = {f"inrcodec.{name}" for name in ("errors", "signals", "stream", "settings", "grid", "cost")}
+NOUNS = {
+    f"inrcodec.{name}" for name in ("errors", "signals", "stream", "settings", "grid", "cost", "frames", "priors.prior")
+}
 
 
 def modules() -> dict[str, Path]:
@@ -102,7 +104,7 @@ def test_the_nouns_know_only_each_other(name: str) -> None:
 
 def test_formats_and_entropy_never_import_torch() -> None:
     for name in MODULES:
-        if name.startswith(("inrcodec.formats", "inrcodec.entropy", "inrcodec.priors")):
+        if name.startswith(("inrcodec.formats", "inrcodec.entropy", "inrcodec.priors.prior", "inrcodec.priors.tables")):
             assert not any(other.split(".")[0] == "torch" for other in imports(name)), name
 
 
@@ -139,11 +141,11 @@ def test_the_list_of_packages_is_what_is_on_disk() -> None:
 
 
 def test_dependencies_are_those_that_are_imported() -> None:
-    """Everything third-party that installed code imports is declared; only bench extras may be missing."""
+    """Everything third-party that installed code imports is declared; only what the extras bring may be missing."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {line.replace(">", "=").replace("<", "=").split("=")[0].split(";")[0] for line in config["dependencies"]}
     distribution = {"PIL": "pillow", "skimage": "scikit-image"}
-    optional = {"ssimulacra2", "imagecodecs"}
+    optional = {"ssimulacra2", "imagecodecs", "matplotlib"}
     used = {other.split(".")[0] for name in MODULES for other in imports(name)}
     third = {distribution.get(m, m) for m in used - set(sys.stdlib_module_names) - {"inrcodec"} - optional}
     assert third == declared

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from experiment import Options, photo, resized
 
+from inrcodec.cost import ptflops_style
 from inrcodec.fields.base import Progress
 from inrcodec.fields.cellfit import Cells, train
-from inrcodec.fields.ensemble import ptflops_style
 from inrcodec.fields.layers import HIDDEN_OMEGA, MlpShape, evaluate
 from inrcodec.fields.locate import corner_coordinates, gather
 from inrcodec.fitting import AdamSettings

@@ -24,7 +24,7 @@ from enrp_recipe import (
 )
 from experiment import Check, Experiment, Options, Outcome, audio_clip, markdown
 
-from inrcodec.fields.ensemble import ptflops_style
+from inrcodec.cost import ptflops_style
 
 __all__ = ["EXPERIMENTS"]
 

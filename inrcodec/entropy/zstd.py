@@ -9,6 +9,7 @@ import numpy as np
 import zstandard
 
 from ..errors import FormatError
+from ..frames import decompress
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes, valid_codes
 
@@ -16,7 +17,6 @@ __all__ = ["ZstdCoder"]
 
 LEVEL = 19
 QUICK_LEVEL = 3
-MAX_RATIO = 2**15  # a block of 4 bytes at least gives 2^17 bytes at most
 
 
 class ZstdCoder(EntropyCoder):
@@ -46,7 +46,7 @@ class ZstdCoder(EntropyCoder):
                 continue
             selections = [_selection(layouts[p.tensor], p) for p in parts]
             counts = [int(s.sum()) for s in selections]
-            raw = _decompress(payload, limit=sum(1 + 4 * n for n in counts))
+            raw = decompress(payload, limit=sum(1 + 4 * n for n in counts))
             at = 0
             for part, selection, n in zip(parts, selections, counts, strict=True):
                 values, at = _from_bytes(raw, at, n)
@@ -98,25 +98,3 @@ def _from_bytes(raw: bytes, at: int, n: int) -> tuple[np.ndarray, int]:
     grid[:, :planes] = np.frombuffer(raw, np.uint8, planes * n, at + 1).reshape(planes, n).T
     zigzag = grid.view("<u4").reshape(-1).astype(np.int64)
     return np.where(zigzag & 1, -(zigzag + 1) // 2, zigzag // 2).astype(np.int32), end
-
-
-def _decompress(payload: bytes, *, limit: int) -> bytes:
-    """One whole zstd frame of at most `limit` bytes. zstandard ignores max_output_size where the frame states
-    its own size, so that size is checked first."""
-    try:
-        frame = zstandard.get_frame_parameters(payload)
-        if frame.content_size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
-            raise FormatError("zstd payload does not state its size")
-        if frame.content_size > limit:
-            raise FormatError(f"zstd payload of {frame.content_size} bytes, wanted at most {limit}")
-        if frame.dict_id:
-            raise FormatError("zstd payload wants a dictionary")
-        if frame.content_size > MAX_RATIO * len(payload):
-            raise FormatError(f"zstd payload of {len(payload)} bytes cannot hold {frame.content_size}")
-        # into a buffer of that size: a streaming decompressor would go on past it until the frame ends
-        raw = zstandard.ZstdDecompressor().decompress(payload, allow_extra_data=False)
-        if len(raw) != frame.content_size:
-            raise FormatError("zstd payload: damaged frame")
-    except zstandard.ZstdError as error:
-        raise FormatError(f"zstd payload: {error}") from None
-    return raw

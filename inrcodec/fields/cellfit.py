@@ -7,7 +7,7 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..fitting import AdamSettings, descend, resolve_device
+from ..priors.prior import biases, largest
 from .base import OnStep
-from .layers import MlpShape, flatten, forward, initial
+from .layers import MlpShape, flatten, forward, initial, unflatten
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cells", "UnequalCells", "measure_spreads", "solve_last", "train"]
+__all__ = [
+    "Cells",
+    "UnequalCells",
+    "fits_at_once",
+    "measure_spreads",
+    "solve_last",
+    "squared_errors",
+    "torch_threads",
+    "train",
+]
 
 RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its weights small enough to quantise
 # float32 values of one layer, or of the weights, per backward pass (16 MB). More than 32 MB in one piece would be
@@ -47,6 +57,10 @@ class Cells:
 
     def __getitem__(self, rows: Any) -> Cells:
         return Cells(self.values[rows], self.coords[rows], None if self.mask is None else self.mask[rows])
+
+    def repeated(self, times: int) -> Cells:
+        """All cells, again and again: for trainings from several starts at once."""
+        return self if times == 1 else self[np.tile(np.arange(len(self.values)), times)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -113,7 +127,7 @@ def train(
     shape: MlpShape,
     cells: Cells | UnequalCells,
     *,
-    seed: int,
+    seed: int | Sequence[int],
     iterations: int,
     device: str,
     on_step: OnStep,
@@ -125,55 +139,85 @@ def train(
     adam: AdamSettings | None = None,
     keep: str = "best",
     span: tuple[float, float] | None = None,
+    start: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    prunings: Mapping[int, int] | None = None,
 ) -> np.ndarray:
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
+    seed: several are for cells that were `repeated`, each run of them starting as it would alone; the step that is
+    kept is then that of the best sum over all.
     closed: whether the last layer is solved rather than trained; None decides by size. bias and adam: None for what
     was found best; init: one of layers.INIT_RULES. keep: the 'best' weights looked at or the 'last'; on_step hears of
     both. Targets are brought from span (None: their own range) to [-1, 1] here, and the last layer is scaled back.
+
+    start [P]: a prior's weights, from which all cells go on as they were trained: no layer is solved, nothing is
+    scaled. mask bool [P]: the weights that are not 0. prunings: step -> weights (biases not counted) that each cell
+    keeps from then on, its largest; the 'best' are then the last.
     """
     import torch
 
     groups, channels, n = cells.shape
     target = resolve_device(device)
-    closed = (shape.width < n and shape.width <= 128) if closed is None else closed
+    if closed is None:
+        closed = start is None and shape.width < n and shape.width <= 128
     bias = bias or ("1/sqrt(in)" if closed or shape.body != "siren" else "1/sqrt(in*out)")
     adam = adam or default_adam(shape, closed=closed)
     low, high = span or (float(cells.values.min()), float(cells.values.max()))
     middle, half = (high + low) / 2, max((high - low) / 2, 1e-12)
-
-    full = initial(shape, groups, generator=torch.Generator().manual_seed(seed), bias=bias, init=init)
+    if start is None:
+        seeds = [seed] if isinstance(seed, int) else seed
+        starts = [
+            initial(shape, groups // len(seeds), generator=torch.Generator().manual_seed(s), bias=bias, init=init)
+            for s in seeds
+        ]
+        full = [torch.cat([p.detach() for p in same]) for same in zip(*starts, strict=True)]
+    else:
+        middle, half = 0.0, 1.0
+        full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
+    masks = None
+    if mask is not None or prunings:
+        masks = _Masks(shape, groups, mask, prunings or {}, target)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
     for rows, some in cells.chunks(limit // max(shape.width, channels, -(-shape.n_parameters // n))):
-        leaves = [p.detach()[rows].contiguous().clone().to(target).requires_grad_() for p in _turned(full)]
+        leaves = [p[rows].contiguous().clone().to(target).requires_grad_() for p in _turned(full)]
         chunks.append((leaves, *_tensors(some, target, middle, half)))
         places.append(rows)
     n_values = cells.n_values
     full_size = n_values // channels * max(shape.width, channels)
 
+    def gathered() -> np.ndarray:
+        weights = np.empty((groups, shape.n_parameters))
+        for rows, (leaves, *_) in zip(places, chunks, strict=True):
+            weights[rows] = flatten(_turned(leaves))
+        return weights
+
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=target)
-        for leaves, *tensors in chunks:
-            n_here = tensors[0].shape[2]
+        if masks is not None:
+            masks.step(gathered)
+        for rows, (leaves, coords, values, valid) in zip(places, chunks, strict=True):
+            n_here = coords.shape[2]
             share = 2 / (n_here * channels)
             # a solved layer needs all samples at once; otherwise gradients add up over pieces of them
             piece = n_here if closed else max(1, limit // (len(leaves[0]) * max(shape.width, channels)))
             for a in range(0, n_here, piece):
-                u, y, mask = (None if x is None else x[:, :, a : a + piece] for x in tensors)
+                u, y = coords[:, :, a : a + piece], values[:, :, a : a + piece]
+                inside = None if valid is None else valid[:, :, a : a + piece]
                 own = _turned(leaves)
                 # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
-                h = forward(shape, own, u, hidden=closed)
+                h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
                 with torch.no_grad():
                     if closed:
-                        weight, offset = _solve(h, y, mask)
+                        weight, offset = _solve(h, y, inside)
                         own[-2].copy_(weight)
                         own[-1].copy_(offset)
                         error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
                     else:
                         error = h - y
-                    if mask is not None:
-                        error *= mask
+                    if inside is not None:
+                        error *= inside
                     total += torch.dot(error.view(-1), error.view(-1))
                     gradient = torch.bmm(weight * share, error) if closed else error * share
                 h.backward(gradient)  # by hand, which spares autograd five passes over the samples
@@ -181,18 +225,45 @@ def train(
 
     moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
     scale = (half / peak) ** 2
-    with _threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
+    with torch_threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
         descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
-        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep=keep,
+        psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep="last" if prunings else keep,
         )  # fmt: skip
-    weights = np.empty((groups, shape.n_parameters))
-    for rows, (leaves, *_) in zip(places, chunks, strict=True):
-        weights[rows] = flatten(_turned(leaves))
+    weights = gathered()
+    if start is not None:
+        return weights if masks is None else weights * masks.kept
     inner = weights.shape[1] - (shape.width + 1) * channels
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
     return solve_last(shape, weights, cells) if closed else weights
+
+
+class _Masks:
+    """The weights that are not 0 (bool [G or 1, P]), and the steps at which each cell's smallest join them."""
+
+    def __init__(
+        self, shape: MlpShape, groups: int, mask: np.ndarray | None, prunings: Mapping[int, int], device: torch.device
+    ) -> None:
+        self._shape, self._prunings, self._device, self._steps = shape, prunings, device, 0
+        kept = np.ones((1, shape.n_parameters), bool) if mask is None else mask[None]
+        self._set(np.repeat(kept, groups, axis=0) if prunings else kept)
+
+    def step(self, weights: Callable[[], np.ndarray]) -> None:
+        """To be called before each step; weights: what they are then, [G, P]."""
+        left = self._prunings.get(self._steps)
+        self._steps += 1
+        if left is not None:
+            bias = biases(self._shape.sizes)
+            self._set(largest(np.abs(weights()), self.kept & ~bias, left) | bias)
+
+    def apply(self, parameters: Sequence[torch.Tensor], rows: Any) -> list[torch.Tensor]:
+        some = rows if len(self.kept) > 1 else slice(None)
+        return [p * m[some] for p, m in zip(parameters, self._factors, strict=True)]
+
+    def _set(self, kept: np.ndarray) -> None:
+        self.kept = kept
+        self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
 
 
 def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -201,7 +272,7 @@ def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 @contextmanager
-def _threads(n: int | None) -> Iterator[None]:
+def torch_threads(n: int | None) -> Iterator[None]:
     """Let torch use n threads for a while; None leaves them as they are."""
     import torch
 
@@ -236,12 +307,12 @@ def solve_last(
     with torch.no_grad():
         for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, channels)):
             u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
-            own = unflatten(shape, weights[rows])
+            own = _parameters(shape, weights[rows])
             h = forward(shape, own, u, hidden=True)
             if keep is None:
                 weight, offset = _solve(h, y, mask)
             else:
-                old = unflatten(shape, keep[rows])[-2:]
+                old = _parameters(shape, keep[rows])[-2:]
                 y = y - torch.baddbmm(old[1].unsqueeze(2), old[0].transpose(1, 2), h)
                 weight, offset = (x + o for x, o in zip(_solve(h, y, mask), old, strict=True))
             flat = torch.cat((weight.flatten(1), offset), dim=1).numpy()
@@ -250,8 +321,16 @@ def solve_last(
     return result
 
 
-def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> tuple[float, ...]:
-    """One number per group of parameters, by which all share one base step.
+def measure_spreads(
+    shape: MlpShape,
+    weights: np.ndarray,
+    cells: Cells | UnequalCells,
+    *,
+    base: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> tuple[float, ...]:
+    """One number per group of parameters, by which all share one base step. base [P]: what a code of 0 stands for,
+    where files store differences to it; the last layer is not solved again then. mask bool [P]: what is stored.
 
     Equal slopes: the step of a group is inversely proportional to the root of the error that rounding one of its
     weights by one step costs, here measured by rounding, with the last layer solved again as `quantize` does. The
@@ -259,49 +338,60 @@ def measure_spreads(shape: MlpShape, weights: np.ndarray, cells: Cells | Unequal
     about that many bits.
     """
     groups = np.asarray(shape.groups)
+    if mask is not None:
+        groups = np.where(mask, groups, -1)
+    coded = weights if base is None else weights - base
     probe = np.unique(np.linspace(0, len(weights) - 1, min(PROBE_CELLS, len(weights))).astype(int))
     own, some = weights[probe], cells[probe]
-    ranges = np.array(
-        [max(float(np.quantile(np.abs(weights[:, groups == g]), 0.999)), 1e-6) for g in range(groups[-1] + 1)]
-    )
+    count = np.bincount(groups[groups >= 0], minlength=2 * len(shape.sizes))
+    ranges = np.full(len(count), 1e-6)
+    for g in np.flatnonzero(count).tolist():
+        ranges[g] = max(float(np.quantile(np.abs(coded[:, groups == g]), 0.999)), 1e-6)
     before = _mse(shape, own, some)
     costs = np.empty(len(ranges))
     rng = np.random.default_rng(0)
     for g, span in enumerate(ranges):
         step = span / 64
         moved = own.copy()
-        noise = (rng.random((len(probe), int((groups == g).sum()))) - 0.5) * step
+        noise = (rng.random((len(probe), int(count[g]))) - 0.5) * step
         moved[:, groups == g] += noise
-        if g < len(ranges) - 2:
+        if base is None and g < len(ranges) - 2:
             moved = solve_last(shape, moved, some, keep=own)
-        costs[g] = max(_mse(shape, moved, some) - before, 1e-12) / (step**2 * noise.shape[1])
+        costs[g] = max(_mse(shape, moved, some) - before, 1e-12) / (step**2 * max(1, noise.shape[1]))
     spreads = 1 / np.sqrt(costs)
-    share = np.bincount(groups) / len(groups)
+    share = count / count.sum()
     spreads *= np.exp2(np.sum(share * np.log2(ranges / spreads)))
     return tuple(float(s) for s in np.clip(spreads, ranges / 64, ranges * 64))
 
 
-def unflatten(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
-    """Inverse of layers.flatten, float32 on the CPU."""
+def _parameters(shape: MlpShape, weights: np.ndarray) -> list[torch.Tensor]:
+    """Weights [G, P] -> float32 tensors on the CPU as layers.forward takes them."""
     import torch
 
-    flat, at, result = torch.from_numpy(weights.astype(np.float32)), 0, []
-    for i, o in shape.sizes:
-        result += [flat[:, at : at + i * o].reshape(-1, i, o), flat[:, at + i * o : at + i * o + o]]
-        at += i * o + o
-    return result
+    return unflatten(shape, torch.from_numpy(weights.astype(np.float32)))
 
 
-def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
+def fits_at_once(shape: MlpShape, cells: Cells, device: str) -> int:
+    """How many trainings of these cells pay as one batch: on a CPU only such as wait longer than they work."""
+    limit = SERIAL_VALUES if resolve_device(device).type == "cpu" else CHUNK_VALUES_GPU
+    return max(1, limit // (cells.values[:, 0].size * max(shape.width, cells.values.shape[1])))
+
+
+def squared_errors(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> np.ndarray:
+    """Per cell the sum of squared errors over its samples and channels, float64 [G], in float32 arithmetic."""
     import torch
 
-    total = 0.0
+    errors = np.empty(len(weights))
     with torch.no_grad():
         for rows, some in cells.chunks(CHUNK_VALUES // max(shape.width, shape.fout)):
             u, y, mask = _tensors(some, torch.device("cpu"), 0.0, 1.0)
-            error = (forward(shape, unflatten(shape, weights[rows]), u) - y).square()
-            total += float((error if mask is None else error * mask).double().sum())
-    return total / cells.n_values
+            error = (forward(shape, _parameters(shape, weights[rows]), u) - y).square()
+            errors[rows] = (error if mask is None else error * mask).double().sum((1, 2)).numpy()
+    return errors
+
+
+def _mse(shape: MlpShape, weights: np.ndarray, cells: Cells | UnequalCells) -> float:
+    return float(squared_errors(shape, weights, cells).sum()) / cells.n_values
 
 
 def _tensors(

@@ -22,7 +22,7 @@ from .locate import Block, gather, lattice_blocks, point_blocks
 if TYPE_CHECKING:
     from .cellfit import Cells, UnequalCells
 
-__all__ = ["EnsembleField", "default_omega", "ptflops_style"]
+__all__ = ["EnsembleField", "default_omega"]
 
 ITERATIONS = 300  # for a picture of 2^19 pixels
 CELL_BITS = 1400.0  # about as much as one cell's network is worth; grids are chosen for it
@@ -184,12 +184,6 @@ def whole_step(step: float) -> int:
 
 def round_codes(weights: np.ndarray, steps: np.ndarray | float) -> np.ndarray:
     return np.clip(np.rint(weights / steps), -CODE_LIMIT, CODE_LIMIT).astype(np.int32)
-
-
-def ptflops_style(n: int, width: int, depth: int, *, fin: int = 2, fout: int = 3, bias_copies: int = 1) -> int:
-    """FLOPs of n positions as ENRP published them: 2 · [n · MACs + biases once] (PAPERS 1.2), sines not counted."""
-    macs = fin * width + depth * width**2 + width * fout
-    return 2 * (n * macs + bias_copies * (width * (depth + 1) + fout))
 
 
 def _shape(spec: FieldSpec, signal: SignalMeta) -> MlpShape:

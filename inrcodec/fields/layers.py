@@ -11,10 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ..cost import layer_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +30,11 @@ __all__ = [
     "forward",
     "fourier_matrix",
     "initial",
+    "unflatten",
 ]
 
 HIDDEN_OMEGA = 30.0  # SIREN: frequency factor of every sine layer after the first
-BIAS_RULES = ("1/sqrt(in)", "1/sqrt(in*out)", "zero")
+BIAS_RULES = ("1/sqrt(in)", "1/sqrt(in*out)", "zero", "same as weights")
 INIT_RULES = ("body", "siren", "glorot")
 
 
@@ -55,9 +57,8 @@ class MlpShape:
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """(in, out) of each layer."""
-        first = 2 * self.features if self.body == "fourier" else self.fin
-        units = [first, *[self.width] * (self.depth + 1), self.fout]
-        return tuple(pairwise(units))
+        features = self.features if self.body == "fourier" else 0
+        return layer_sizes(fin=self.fin, width=self.width, depth=self.depth, fout=self.fout, features=features)
 
     @property
     def n_parameters(self) -> int:
@@ -109,7 +110,7 @@ def initial(
     init: 'body' for that, 'siren' for SIREN's ranges in every body: what ENRP's published ReLU curves were made with;
     'glorot' for U(±sqrt(6/(in + out))), MH-ReLU's.
     bias: one of BIAS_RULES. '1/sqrt(in*out)' is what ENRP's batched layer draws, by an accident of its fan-in
-    routine that is worth 8 dB. Raises ValueError.
+    routine that is worth 8 dB; 'same as weights' is Meta-SparseINR's. Raises ValueError.
     """
     import torch
 
@@ -126,7 +127,13 @@ def initial(
             bound = math.sqrt(6 / (i + o))
         else:
             bound = math.sqrt((3 if layer == last else 6) / i)
-        bias_bound = {"1/sqrt(in)": i**-0.5, "1/sqrt(in*out)": max(1, i * o) ** -0.5, "zero": 0.0}[bias]
+        bias_bounds = {
+            "1/sqrt(in)": i**-0.5,
+            "1/sqrt(in*out)": max(1, i * o) ** -0.5,
+            "zero": 0.0,
+            "same as weights": bound,
+        }
+        bias_bound = bias_bounds[bias]
         for size, limit in (((groups, i, o), bound), ((groups, o), bias_bound)):
             # drawn on the CPU: the same start on every device
             values = (torch.rand(size, generator=generator) * 2 - 1) * limit
@@ -171,6 +178,15 @@ def flatten(parameters: Sequence[torch.Tensor]) -> np.ndarray:
     """Parameters as `initial` gives them -> float64 [G, P] in flat order."""
     flat = [p.detach().cpu().numpy().reshape(p.shape[0], -1) for p in parameters]
     return np.concatenate(flat, axis=1).astype(np.float64)
+
+
+def unflatten(shape: MlpShape, flat: torch.Tensor) -> list[torch.Tensor]:
+    """Inverse of `flatten` for a tensor [G, P]: views W1 [G, in, out], b1 [G, out], W2, …"""
+    at, result = 0, []
+    for i, o in shape.sizes:
+        result += [flat[:, at : at + i * o].reshape(-1, i, o), flat[:, at + i * o : at + i * o + o]]
+        at += i * o + o
+    return result
 
 
 def evaluate(shape: MlpShape, weights: np.ndarray, coords: np.ndarray, *, hidden: bool = False) -> np.ndarray:

@@ -1,0 +1,192 @@
+"""Turns a Prior into the bytes of a prior file (.inp) and back. FORMAT.md §13 is the specification.
+
+89 'I' 'N' 'P' 0D 0A 1A 0A · HEAD · WGHT · DONE          chunks as in .inr files
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import zstandard
+from inrcodec.formats.container import FRAME_BYTES, chunk
+from inrcodec.formats.header import BODIES, KINDS, float_bits, float_of, integer, named
+
+from inrcodec.errors import FormatError, UnsupportedError
+from inrcodec.frames import decompress
+from inrcodec.priors.prior import METHODS, Prior
+
+__all__ = ["MAGIC", "find_prior", "pack_prior", "read_prior", "unpack_prior"]
+
+MAGIC = b"\x89INP\r\n\x1a\n"
+VERSION = (1, 0)
+LEVEL = 19
+ID_BYTES = 8
+MAX_HEADER_BYTES = 2**12
+MAX_FILE_BYTES = 2**27
+MAX_ROUNDS, MAX_FACTS, MAX_TEXT = 64, 32, 32
+FOLDERS = "INRCODEC_PRIORS"  # folders with .inp files, as PATH has those of programs
+METHOD_IDS = {"maml": 1, "maml-random": 2, "dense-narrow": 3, "maml-one-shot": 4, "maml-imp": 5, "scratch": 6}
+assert set(METHOD_IDS) == set(METHODS)
+
+
+def pack_prior(prior: Prior) -> bytes:
+    raw = np.packbits(prior.mask, bitorder="little").tobytes() + prior.start[prior.mask].astype("<f4").tobytes()
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False, write_content_size=True)
+    chunks = ((b"HEAD", _pack_head(prior)), (b"WGHT", compressor.compress(raw)), (b"DONE", _id_bytes(prior.id)))
+    return MAGIC + b"".join(chunk(kind, payload) for kind, payload in chunks)
+
+
+def unpack_prior(data: bytes) -> Prior:
+    """Raises FormatError for anything that is no whole prior file, UnsupportedError for a newer one."""
+    if not data.startswith(MAGIC):
+        if MAGIC.startswith(data):
+            raise FormatError(f"prior file: truncated, {len(data)} bytes")
+        raise FormatError("not a prior file (the first bytes are not its magic)")
+    head, weights, done = _chunks(data)
+    fields = _unpack_head(head)
+    kept = fields.pop("kept")
+    try:  # the sizes, before anything is made of them
+        sizes = {k: fields[k] for k in ("fin", "width", "depth", "fout", "features")}
+        n = Prior.count(**sizes)
+        if kept > n:
+            raise FormatError(f"prior file: {kept:,} weights kept of {n:,}")
+        n_mask = -(-n // 8)
+        raw = decompress(weights, limit=n_mask + 4 * kept)
+        if len(raw) != n_mask + 4 * kept:
+            raise FormatError(f"prior file: {len(raw):,} bytes of weights, wanted {n_mask + 4 * kept:,}")
+        bits = np.unpackbits(np.frombuffer(raw, np.uint8, n_mask), bitorder="little").astype(bool)
+        mask, beyond = bits[:n], bits[n:]
+        if int(mask.sum()) != kept or beyond.any():
+            raise FormatError("prior file: mask and header differ in the number of weights kept")
+        start = np.zeros(n, np.float32)
+        start[mask] = np.frombuffer(raw, "<f4", kept, n_mask)
+        prior = Prior(start=start, mask=mask, **fields)
+    except ValueError as error:
+        raise FormatError(f"prior file: {error}") from None
+    if done != _id_bytes(prior.id):
+        raise FormatError("prior file: weights do not match their hash")
+    return prior
+
+
+def read_prior(path: str | os.PathLike[str]) -> Prior:
+    """Raises FormatError, UnsupportedError, with the path in front; OSError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise FormatError(f"prior file of more than {MAX_FILE_BYTES:,} bytes")
+        return unpack_prior(data)
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{os.fsdecode(path)}: {error}") from None
+
+
+def find_prior(wanted: int) -> Prior | None:
+    """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names. Its id stands at the end
+    of a prior file, so that the others need not be read."""
+    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        for path in sorted(Path(folder).glob("*.inp")):
+            with open(path, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - ID_BYTES - 4))
+                if file.read(ID_BYTES) != _id_bytes(wanted):
+                    continue
+            return read_prior(path)
+    return None
+
+
+def _pack_head(p: Prior) -> bytes:
+    values = [
+        [BODIES[p.body], p.fin, p.width, p.depth, p.fout, p.omega, p.features, p.seed],
+        [KINDS[p.kind], list(p.patch)],
+        [METHOD_IDS[p.method], int(p.relative), list(p.schedule), p.steps, float_bits(p.rate)],
+        p.kept,
+        [[name, value] for name, value in p.facts],
+    ]
+    return bytes(VERSION) + msgpack.packb(values)
+
+
+def _unpack_head(payload: bytes) -> dict[str, Any]:
+    """Arguments of Prior but start and mask; and kept."""
+    if len(payload) < 2:
+        raise FormatError("prior file: header too short")
+    if payload[0] != VERSION[0]:
+        raise UnsupportedError(f"prior file version {payload[0]}.{payload[1]}; this inrcodec reads {VERSION[0]}.x")
+    try:
+        values = msgpack.unpackb(
+            payload[2:], strict_map_key=True, raw=False, max_str_len=MAX_TEXT, max_bin_len=0, max_ext_len=0,
+            max_map_len=0, max_array_len=MAX_ROUNDS,
+        )  # fmt: skip
+        if msgpack.packb(values) != payload[2:]:
+            raise FormatError("prior file: header not in canonical form")
+        return _head(values)
+    except (FormatError, UnsupportedError):
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, msgpack.UnpackException):
+        raise FormatError("prior file: malformed header") from None
+
+
+def _head(values: Any) -> dict[str, Any]:
+    network, (kind, patch), (method, relative, schedule, steps, rate), kept, facts = values
+    body, fin, width, depth, fout, omega, features, seed = network
+    if any(type(v) is not list for v in (network, patch, schedule, facts)) or len(facts) > MAX_FACTS:
+        raise FormatError("prior file: malformed header")
+    body = named(body, BODIES, "body")
+    if body == "cosine":
+        raise FormatError("prior file: a cosine body has no networks")
+    fourier = body == "fourier"
+    for fact in facts:
+        name, value = fact
+        if type(fact) is not list or type(name) is not str or not name.isprintable():
+            raise FormatError("prior file: malformed header")
+        integer(value, 0, 2**63 - 1, "fact")
+    return {
+        "body": body,
+        "fin": integer(fin, 1, 3, "axes"),
+        "width": integer(width, 1, 4096, "width"),
+        "depth": integer(depth, 0, 16, "depth"),
+        "fout": integer(fout, 1, 1024, "channels"),
+        "omega": integer(omega, 0, 2**20, "omega"),
+        "features": integer(features, int(fourier), 4096 if fourier else 0, "features"),
+        "seed": integer(seed, 0, 2**32 - 1, "seed"),
+        "kind": named(kind, KINDS, "signal kind"),
+        "patch": tuple(integer(n, 1, 2**31 - 1, "patch") for n in patch),
+        "method": named(method, METHOD_IDS, "method"),
+        "relative": bool(integer(relative, 0, 1, "relative")),
+        "schedule": tuple(integer(n, 1, 2**31, "weights left") for n in schedule),
+        "steps": integer(steps, 1, 10**7, "steps"),
+        "rate": float_of(rate),
+        "kept": integer(kept, 1, 2**31, "kept"),
+        "facts": tuple((name, value) for name, value in facts),
+    }
+
+
+def _chunks(data: bytes) -> list[bytes]:
+    """Payloads of the three chunks, their frames and CRCs checked."""
+    at, payloads = len(MAGIC), []
+    for wanted, limit in ((b"HEAD", MAX_HEADER_BYTES), (b"WGHT", MAX_FILE_BYTES), (b"DONE", ID_BYTES)):
+        if at + FRAME_BYTES > len(data):
+            raise FormatError(f"prior file: truncated, {len(data)} bytes")
+        length, kind = struct.unpack_from("<I4s", data, at)
+        if kind != wanted:
+            raise FormatError(f"prior file: chunk {kind!r} at byte {at}, wanted {wanted.decode()}")
+        if length > limit:
+            raise FormatError(f"prior file: chunk at byte {at} of {length:,} bytes, limit {limit:,}")
+        end = at + FRAME_BYTES + length
+        if end > len(data):
+            raise FormatError(f"prior file: truncated in the chunk at byte {at}")
+        if zlib.crc32(memoryview(data)[at : end - 4]) != struct.unpack_from("<I", data, end - 4)[0]:
+            raise FormatError(f"prior file: chunk at byte {at}: CRC does not match, the file is damaged")
+        payloads.append(data[at + 8 : end - 4])
+        at = end
+    if at != len(data):
+        raise FormatError(f"prior file: {len(data) - at} bytes after the end chunk")
+    return payloads
+
+
+def _id_bytes(prior_id: int) -> bytes:
+    return prior_id.to_bytes(ID_BYTES, "big")

@@ -1,0 +1,142 @@
+"""What a prior is: the network every cell starts from, and the places at which it may leave it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..cost import layer_sizes
+
+__all__ = ["METHODS", "PER_SIGNAL", "Prior", "biases", "largest", "survivors"]
+
+# maml: Meta-SparseINR, magnitude pruning and meta-training in turns (PAPERS 3.2); the others are its baselines (3.3)
+METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
+PER_SIGNAL = ("maml-one-shot", "maml-imp")  # pruned while a signal is fitted: the mask is the signal's own
+MAX_WEIGHTS = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """start, mask: [P], in the flat order of fields.layers.MlpShape; biases are never pruned.
+
+    relative: files store their weights' differences to `start`, at the places of `mask`; otherwise the weights
+    themselves. schedule: weights left after each pruning that a signal's own networks go through (PER_SIGNAL).
+    steps, rate: of the Adam steps that fit a cell. patch: samples per axis of the cells it was trained for.
+    facts: how it was trained, for people. Raises ValueError where these do not go together.
+    """
+
+    body: str  # siren | relu | fourier
+    fin: int
+    width: int
+    depth: int
+    fout: int
+    omega: int
+    kind: str  # of signal: image | sound | array
+    patch: tuple[int, ...]
+    start: np.ndarray  # float32
+    mask: np.ndarray  # bool
+    method: str = "maml"
+    features: int = 0
+    seed: int = 0  # fourier: of the frozen frequencies
+    relative: bool = True
+    schedule: tuple[int, ...] = ()
+    steps: int = 100
+    rate: float = 6.7e-4
+    facts: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method {self.method!r}: wanted one of {', '.join(METHODS)}")
+        if len(self.patch) != self.fin:
+            raise ValueError(f"patch of {len(self.patch)} axes for a network of {self.fin} inputs")
+        n = self.n_parameters
+        if self.start.dtype != np.float32 or self.start.shape != (n,):
+            raise ValueError(f"start of {self.start.dtype} {self.start.shape}, wanted float32 ({n},)")
+        if self.mask.dtype != np.bool_ or self.mask.shape != (n,):
+            raise ValueError(f"mask of {self.mask.dtype} {self.mask.shape}, wanted bool ({n},)")
+        if not np.isfinite(self.start[self.mask]).all():
+            raise ValueError("weights that are not finite")
+        if not self.mask[biases(self.sizes)].all():
+            raise ValueError("a mask that leaves out biases")
+        if list(self.schedule) != sorted(set(self.schedule), reverse=True) or min(self.schedule, default=1) < 1:
+            raise ValueError("numbers of weights left that do not fall")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ValueError(f"learning rate {self.rate}")
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(in, out) of each layer."""
+        return layer_sizes(
+            fin=self.fin, width=self.width, depth=self.depth, fout=self.fout, features=self.features
+        )  # fmt: skip
+
+    @property
+    def n_parameters(self) -> int:
+        return self.count(
+            fin=self.fin, width=self.width, depth=self.depth, fout=self.fout, features=self.features
+        )  # fmt: skip
+
+    @staticmethod
+    def count(*, fin: int, width: int, depth: int, fout: int, features: int) -> int:
+        """Parameters of a network. Raises ValueError where it is larger than priors may be."""
+        n = sum(i * o + o for i, o in layer_sizes(fin=fin, width=width, depth=depth, fout=fout, features=features))
+        if n > MAX_WEIGHTS:
+            raise ValueError(f"network of {n:,} weights, limit {MAX_WEIGHTS:,}")
+        return n
+
+    @cached_property
+    def kept(self) -> int:
+        """Weights and biases that are not pruned: what a cell stores."""
+        return int(self.mask.sum())
+
+    @property
+    def base(self) -> np.ndarray:
+        """What a code of 0 stands for, float64 [P]; 0 at pruned places."""
+        return np.where(self.mask, self.start, 0).astype(np.float64) if self.relative else np.zeros(len(self.mask))
+
+    def prunings(self, steps: int) -> dict[int, int]:
+        """Of a fit of so many steps: step before which the weights of each network are cut -> weights left (PAPERS
+        3.3). One-shot does it half way; IMP at equal spacing."""
+        if self.method == "maml-one-shot":
+            return {steps // 2: self.schedule[-1]} if self.schedule else {}
+        n = len(self.schedule)
+        return {steps * (k + 1) // (n + 1): left for k, left in enumerate(self.schedule)}
+
+    @cached_property
+    def id(self) -> int:
+        """First 8 bytes, as a big-endian number, of the SHA-256 of all that decoding depends on (FORMAT.md §13)."""
+        sizes = (self.fin, self.width, self.depth, self.fout, self.omega, self.features, self.seed, int(self.relative))
+        h = hashlib.sha256(self.body.encode("ascii") + b"\n" + struct.pack("<8I", *sizes))
+        h.update(np.packbits(self.mask, bitorder="little").tobytes())
+        h.update(self.start[self.mask].astype("<f4").tobytes())
+        return int.from_bytes(h.digest()[:8], "big")
+
+
+def biases(sizes: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """bool [P]: which parameters, in flat order, are biases."""
+    return np.concatenate([np.repeat([False, True], (i * o, o)) for i, o in sizes])
+
+
+def survivors(n: int, rounds: int) -> int:
+    """Weights left of n after so many prunings of n <- n - floor(n / 5).
+
+    >>> [survivors(197_888, k) for k in (0, 1, 9, 14, 20)]
+    [197888, 158311, 26561, 8704, 2284]
+    """
+    for _ in range(rounds):
+        n -= n // 5
+    return n
+
+
+def largest(scores: np.ndarray, among: np.ndarray, n: int) -> np.ndarray:
+    """bool [..., P]: of each row the n places of largest score among those allowed (bool [..., P]); of equals the
+    first go."""
+    order = np.argsort(np.where(among, -scores, np.inf), axis=-1, kind="stable")
+    chosen = np.zeros(scores.shape, bool)
+    np.put_along_axis(chosen, order[..., :n], True, axis=-1)
+    return chosen & among
