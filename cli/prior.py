@@ -35,6 +35,7 @@ FOURIER_FEATURES = 32
 
 
 @click.group("prior")
+@version_option
 def prior() -> None:
     """Train a network that ensembles start from, or look at one.
 
