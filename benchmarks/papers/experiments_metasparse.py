@@ -287,7 +287,7 @@ def meta_files(options: Options) -> Outcome:
     s = suite.settings
     suite = suite.with_(outer_steps=s.outer_steps // 2, steps_per_round=s.steps_per_round // 2)
     prior = make_state_prior(suite, pruned(suite, "maml", OTHER_LEVELS)[OTHER_LEVELS[0]], "maml")
-    rows, gains = [], []
+    rows, gains, apart = [], [], []
     for i, picture in enumerate(held[: 1 if options.quick else 3]):
         pixels = np.rint(picture[:160, :160] * 255).astype(np.uint8)
         for quality in (30, 60):
@@ -297,6 +297,7 @@ def meta_files(options: Options) -> Outcome:
             default = inrcodec.encode(pixels, target_bytes=target, tune="psnr")
             values = [_psnr8(d, pixels, prior) for d in (data, plain, default)]
             gains.append(values[0] - values[1])
+            apart.append(values[0] - values[2])
             rows.append((f"photo {i + 1}, quality {quality}", f"{target:,}", *(f"{v:.2f}" for v in values)))
     better = sum(g > 0 for g in gains)
     return Outcome(
@@ -308,8 +309,9 @@ def meta_files(options: Options) -> Outcome:
         "file, the prior's own are not counted: all files share it. Ensemble: SIREN cells sized by the codec for as "
         "many bytes.\n\n"
         + markdown(("", "bytes", "with the prior", "ensemble without", "default field"), rows)
-        + "\nThe default field is far ahead of either; what a prior can and cannot do for files is in this table.",
-        (Check("reported: pictures on which the prior helps an ensemble", f"{better} of {len(gains)}", True),),
+        + f"\nThe prior helps an ensemble on {better} of {len(gains)}, by {np.mean(gains):+.2f} dB on average; beside the "
+        f"default field it is {np.mean(apart):+.2f} dB. A cell's fit is 100 steps of Adam.",
+        (),
     )
 
 
