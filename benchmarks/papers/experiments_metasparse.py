@@ -309,8 +309,8 @@ def meta_files(options: Options) -> Outcome:
         "file, the prior's own are not counted: all files share it. Ensemble: SIREN cells sized by the codec for as "
         "many bytes.\n\n"
         + markdown(("", "bytes", "with the prior", "ensemble without", "default field"), rows)
-        + f"\nThe prior helps an ensemble on {better} of {len(gains)}, by {np.mean(gains):+.2f} dB on average; beside the "
-        f"default field it is {np.mean(apart):+.2f} dB. A cell's fit is 100 steps of Adam.",
+        + f"\nThe prior helps an ensemble on {better} of {len(gains)}, by {np.mean(gains):+.2f} dB on average; "
+        f"beside the default field it is {np.mean(apart):+.2f} dB. A cell's fit is 100 steps of Adam.",
         (),
     )
 
