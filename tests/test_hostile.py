@@ -22,7 +22,7 @@ from inrcodec.formats.container import MAGIC, InrFile, pack
 from inrcodec.formats.header import pack_header
 
 import inrcodec
-from inrcodec import api, codec
+from inrcodec import api, codec, frames
 from inrcodec.cost import largest_cell, n_parameters
 from inrcodec.entropy import zstd
 from inrcodec.errors import FormatError, InrError, LimitError, UnsupportedError
@@ -265,7 +265,7 @@ def test_too_little_memory_is_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> 
         raise MemoryError
 
     file = api.open(FILES["picture-zstd"])
-    monkeypatch.setattr(zstd, "_decompress", lambda *_, **__: starve())
+    monkeypatch.setattr(zstd, "decompress", lambda *_, **__: starve())
     with pytest.raises(LimitError, match="memory"):
         file.decode()
 
@@ -322,7 +322,7 @@ def rle_block(n: int, *, last: bool) -> bytes:
 
 
 def test_a_frame_by_hand_is_one() -> None:
-    assert zstd._decompress(frame(1000, rle_block(1000, last=True)), limit=1000) == b"\1" * 1000
+    assert frames.decompress(frame(1000, rle_block(1000, last=True)), limit=1000) == b"\1" * 1000
 
 
 @pytest.mark.parametrize(
@@ -344,14 +344,14 @@ def test_a_frame_by_hand_is_one() -> None:
 )
 def test_a_frame_that_lies_is_refused(payload: bytes, message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        zstd._decompress(payload, limit=2**20)
+        frames.decompress(payload, limit=2**20)
 
 
 def test_a_bomb_that_understates_its_size_is_not_unpacked() -> None:
     bomb = frame(100, rle_block(2**17, last=False) * 20_000 + rle_block(1, last=True))  # 2.6 GB in 80 kB
     started = time.monotonic()
     with pytest.raises(FormatError):
-        zstd._decompress(bomb, limit=2**20)
+        frames.decompress(bomb, limit=2**20)
     assert time.monotonic() - started < 0.5  # unpacking it takes longer
 
 
