@@ -16,6 +16,7 @@ from enrp_recipe import (
     TABLE_ONE,
     Fitted,
     Network,
+    fit,
     fit_all,
     near,
     paper_picture,
@@ -31,6 +32,13 @@ PAPER_TABLE_ONE = {"SIREN": 34.12, "S0": 33.80, "S1": 36.51, "S2": 67.51, "S3": 
 # an independent numpy re-implementation: on the paper's picture, and on scikit-image's astronaut
 OTHERS_TABLE_ONE = {"SIREN": 34.08, "S0": 34.16, "S1": 36.67, "S2": 67.62, "S3": 74.53, "S4": 82.82}
 OTHERS_ASTRONAUT = {"SIREN": 34.34, "S0": 29.2, "S1": 33.95, "S2": 58.3, "S4": 72.2}
+OTHER_SEEDS = {"S2": (1, 2), "S4": (1,)}  # the widest spreads between seeds
+SEEDS_NOTE = (
+    "The paper prints one run each. S2 and S4 end further apart from seed to seed than the 1 dB of the condition, and "
+    "where they miss it they miss upwards. Their errors lie far below 8-bit rounding (52.9 dB in this convention), and "
+    "PSNR still climbs by some 0.3 dB (S2) and 0.8 dB (S4) every ten steps when the run ends. The scale of the loss, "
+    "which Adam's eps would notice, is not the reason: eps from 1e-10 to 6.4e-7 moves S2 by 0.03 dB.\n\n"
+)
 FIGURE_FOUR = {
     "SIREN": {50: 21.2, 80: 23.4, 100: 24.4, 200: 27.8},
     "S2": {50: 14.3, 80: 26.3, 100: 33.4, 200: 50.0, 300: 59.1},
@@ -49,7 +57,8 @@ AUDIO = (
     Network("SIREN", 1, 3, 256, omega=3000),
     *(Network(f"P{i}", 2 ** (i + 1), 5, 64, omega=AUDIO_OMEGA) for i in range(5)),
 )
-AUDIO_START_S, AUDIO_SECONDS = 2.0, 1.0
+OMEGA_PARTS = (9, 24)  # of P4's 32 parts of the whole file
+AUDIO_START_S, AUDIO_SECONDS = 2.0, 0.5
 
 
 def table_one(options: Options) -> Outcome:
@@ -59,24 +68,32 @@ def table_one(options: Options) -> Outcome:
     chosen = [n for n in TABLE_ONE if not options.quick or n.name in ("SIREN", "S1", "S2")]
     steps = {n.name: 100 if options.quick and n.name == "SIREN" else 500 for n in chosen}
     found = fit_all(options, samples, chosen, steps)
+    seeds = {} if options.quick else OTHER_SEEDS
+    again = {
+        n.name: [
+            fit(samples, n, steps=500, seed=options.seed + s, device=options.device).last_db for s in seeds[n.name]
+        ]
+        for n in chosen
+        if n.name in seeds
+    }
     others = OTHERS_TABLE_ONE if is_papers else OTHERS_ASTRONAUT
     rows = []
     for n in chosen:
         f = found[n.name]
         rows.append((
-            n.name, f"{n.m} × {n.m}", n.depth, n.width, f"{n.n_parameters:,}", steps[n.name], PAPER_TABLE_ONE[n.name],
+            n.name, n.m, n.depth, n.width, f"{n.n_parameters:,}", steps[n.name], PAPER_TABLE_ONE[n.name],
             _number(others.get(n.name)), f"**{f.last_db:.2f}**", f"{f.best_db:.2f}", f"{f.last_db + ORDINARY_DB:.2f}",
-            f"{f.seconds:.0f}",
+            f"{f.seconds:.0f}", ", ".join(f"{v:.2f}" for v in again.get(n.name, ())) or "–",
         ))  # fmt: skip
     body = CONVENTION + (
         f"Picture: {name}. 'last' is what Table I prints, the last loss of a loop of 501 steps (weights after 500); "
         "'best' is the best of every tenth step. 'other' is an independent numpy re-implementation of the recipe on "
-        f"this picture. Seconds with {threads()}.\n\n"
+        f"this picture; 'again' are our own runs with the next seeds. Seconds with {threads()}.\n\n"
     )
     if not is_papers:
         body += "The paper's column is for its own picture, not for this one.\n\n"
-    head = ("", "cells", "d", "w", "parameters", "steps", "paper", "other", "last", "best", "last, ordinary", "s")
-    body += markdown(head, rows) + "\n" + _figure_four(found, is_papers, options.quick)
+    head = ("", "M", "d", "w", "parameters", "steps", "paper", "other", "last", "best", "last, ordinary", "s", "again")
+    body += markdown(head, rows) + "\n" + (SEEDS_NOTE if seeds else "") + _figure_four(found, is_papers, options.quick)
     checks = _table_one_checks(found, others, is_papers, options.quick)
     if find_spec("matplotlib") is None or options.quick:
         return Outcome(_table_one_line(found), body, checks)
@@ -188,18 +205,17 @@ def audio(options: Options) -> Outcome:
     """Row 8. quick: a quarter of a second, M = 1, 8, 32, 200 steps."""
     sound, rate, name = audio_clip(options)
     seconds, steps = (0.25, 200) if options.quick else (AUDIO_SECONDS, 500)
+    chosen = [n for n in AUDIO if not options.quick or n.name in ("SIREN", "P2", "P4")]
     start = int(AUDIO_START_S * rate) if len(sound) >= (AUDIO_START_S + seconds) * rate else 0
     clip = sound[start : start + int(seconds * rate), None]
     clip = clip / np.abs(clip).max()
+    found = fit_all(options, clip, chosen, steps)
     silent = float(-10 * np.log10(np.mean(clip**2)))
-    chosen = [n for n in AUDIO if not options.quick or n.name in ("SIREN", "P2", "P4")]
-    omegas = (30,) if options.quick else (30, 300)
-    variants = [replace(AUDIO[-1], name=f"P4, omega {o}", omega=o) for o in omegas]
-    found = fit_all(options, clip, [*chosen, *variants], steps)
+    omegas = _omegas(options, sound, (30, 1000) if options.quick else (30, 300, 1000), steps)
     rows = [
         (n.name, n.m, n.depth, n.width, f"{n.omega:g}", AUDIO_PAPER.get(n.name, "–"), f"**{f.last_db:.2f}**",
          f"{f.best_db:.2f}", f"{f.last_db + ORDINARY_DB:.2f}", f"{f.seconds:.0f}")
-        for n, f in zip((*chosen, *variants), found.values(), strict=True)
+        for n, f in zip(chosen, found.values(), strict=True)
     ]  # fmt: skip
     body = (
         "PSNR as ENRP counts sounds: 10·log10(1/MSE) of amplitudes divided by the largest, peak 1; the ordinary one of "
@@ -210,18 +226,38 @@ def audio(options: Options) -> Outcome:
         f"{AUDIO_OMEGA:g} (the paper does not give it). Seconds with {threads()}.\n\n"
     )
     head = ("network", "parts", "d", "w", "first omega", "paper", "last", "best", "last, ordinary", "s")
-    body += markdown(head, rows)
-    return Outcome(_audio_line(found), body, _audio_checks(found))
+    body += markdown(head, rows) + (
+        f"\nThe clip is {len(sound) / len(clip):.0f} times shorter than the file, and SIREN's 198,000 weights have "
+        f"{len(clip):,} samples to remember instead of 308,207: what the paper's order rests on, that one network is "
+        "too small for the file, is not so here. Parts are shorter too, their frequencies in radians per unit lower. "
+        "The first omega was therefore measured at the paper's own length of a part: "
+        f"{len(OMEGA_PARTS)} of P4's 32 parts of the whole file, which do not depend on the others, {steps} steps.\n\n"
+    )
+    body += markdown(
+        ("first omega, P4 at the paper's length", "last", "last, ordinary"),
+        [(o, f"{f.last_db:.2f}", f"{f.last_db + ORDINARY_DB:.2f}") for o, f in omegas.items()],
+    )
+    line = " / ".join(f"{name} {f.last_db:.2f}" for name, f in found.items()) + " dB"
+    return Outcome(line, body, _audio_checks(found, omegas))
 
 
-def _audio_line(found: dict[str, Fitted]) -> str:
-    return " / ".join(f"{name} {f.last_db:.2f}" for name, f in found.items() if "omega" not in name) + " dB"
+def _omegas(options: Options, sound: np.ndarray, omegas: tuple[int, ...], steps: int) -> dict[int, Fitted]:
+    """Some parts of P4 as long as the paper's, by first omega."""
+    parts = np.array_split(sound / np.abs(sound).max(), 32)
+    n = len(parts[-1])
+    samples = np.concatenate([parts[p][:n] for p in OMEGA_PARTS])[:, None]
+    found = {}
+    for omega in omegas:
+        network = Network("P4", len(OMEGA_PARTS), 5, 64, omega=omega)
+        found[omega] = fit(samples, network, steps=steps, seed=options.seed, device=options.device, bias=AUDIO[-1].bias)
+        options.say(f"  first omega {omega}: {found[omega].last_db:.2f} dB, {found[omega].seconds:.0f} s")
+    return found
 
 
-def _audio_checks(found: dict[str, Fitted]) -> tuple[Check, ...]:
+def _audio_checks(found: dict[str, Fitted], omegas: dict[int, Fitted]) -> tuple[Check, ...]:
     siren, most = found["SIREN"].last_db, found["P4"].last_db
     fewer = {name: f.last_db for name, f in found.items() if name in ("P0", "P1", "P2", "P3")}
-    gap = most - found["P4, omega 30"].last_db
+    gap = omegas[1000].last_db - omegas[30].last_db
     return (
         Check("P4 above SIREN", f"{most:.2f} and {siren:.2f} dB", most > siren),
         Check(
@@ -229,7 +265,7 @@ def _audio_checks(found: dict[str, Fitted]) -> tuple[Check, ...]:
             f"{siren:.2f} and " + ", ".join(f"{v:.2f}" for v in fewer.values()),
             siren > max(fewer.values()),
         ),
-        Check("P4 with first omega 30 is worse by 8 dB or more", f"{gap:.2f} dB", gap >= 8),
+        Check("P4's parts with first omega 30 are worse by 8 dB or more than with 1000", f"{gap:.2f} dB", gap >= 8),
     )
 
 

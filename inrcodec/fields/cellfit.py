@@ -7,7 +7,7 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..fitting import AdamSettings, descend, resolve_device
-from ..priors.prior import biases, largest
 from .base import OnStep
 from .layers import MlpShape, flatten, forward, initial, unflatten
+from .masks import Masks
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def train(
         full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
     masks = None
     if mask is not None or prunings:
-        masks = _Masks(shape, groups, mask, prunings or {}, target)
+        masks = Masks(shape, groups, mask, prunings or {}, target)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
     for rows, some in cells.chunks(limit // max(shape.width, channels, -(-shape.n_parameters // n))):
@@ -197,24 +197,30 @@ def train(
         total = torch.zeros((), device=target)
         if masks is not None:
             masks.step(gathered)
-        for rows, (leaves, u, y, inside) in zip(places, chunks, strict=True):
-            own = _turned(leaves)
-            # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
-            h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
-            with torch.no_grad():
-                if closed:
-                    weight, offset = _solve(h, y, inside)
-                    own[-2].copy_(weight)
-                    own[-1].copy_(offset)
-                    error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
-                else:
-                    error = h - y
-                if inside is not None:
-                    error *= inside
-                total += torch.dot(error.view(-1), error.view(-1))
-                share = 2 / (u.shape[2] * channels)
-                gradient = torch.bmm(weight * share, error) if closed else error * share
-            h.backward(gradient)  # by hand, which spares autograd five passes over the samples
+        for rows, (leaves, coords, values, valid) in zip(places, chunks, strict=True):
+            n_here = coords.shape[2]
+            share = 2 / (n_here * channels)
+            # a solved layer needs all samples at once; otherwise gradients add up over pieces of them
+            piece = n_here if closed else max(1, limit // (len(leaves[0]) * max(shape.width, channels)))
+            for a in range(0, n_here, piece):
+                u, y = coords[:, :, a : a + piece], values[:, :, a : a + piece]
+                inside = None if valid is None else valid[:, :, a : a + piece]
+                own = _turned(leaves)
+                # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
+                h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
+                with torch.no_grad():
+                    if closed:
+                        weight, offset = _solve(h, y, inside)
+                        own[-2].copy_(weight)
+                        own[-1].copy_(offset)
+                        error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
+                    else:
+                        error = h - y
+                    if inside is not None:
+                        error *= inside
+                    total += torch.dot(error.view(-1), error.view(-1))
+                    gradient = torch.bmm(weight * share, error) if closed else error * share
+                h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
     moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
@@ -236,33 +242,6 @@ def train(
 def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
     return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
-
-
-class _Masks:
-    """The weights that are not 0 (bool [G or 1, P]), and the steps at which each cell's smallest join them."""
-
-    def __init__(
-        self, shape: MlpShape, groups: int, mask: np.ndarray | None, prunings: Mapping[int, int], device: torch.device
-    ) -> None:
-        self._shape, self._prunings, self._device, self._steps = shape, prunings, device, 0
-        kept = np.ones((1, shape.n_parameters), bool) if mask is None else mask[None]
-        self._set(np.repeat(kept, groups, axis=0) if prunings else kept)
-
-    def step(self, weights: Callable[[], np.ndarray]) -> None:
-        """To be called before each step; weights: what they are then, [G, P]."""
-        left = self._prunings.get(self._steps)
-        self._steps += 1
-        if left is not None:
-            bias = biases(self._shape.sizes)
-            self._set(largest(np.abs(weights()), self.kept & ~bias, left) | bias)
-
-    def apply(self, parameters: Sequence[torch.Tensor], rows: Any) -> list[torch.Tensor]:
-        some = rows if len(self.kept) > 1 else slice(None)
-        return [p * m[some] for p, m in zip(parameters, self._factors, strict=True)]
-
-    def _set(self, kept: np.ndarray) -> None:
-        self.kept = kept
-        self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
 
 
 @contextmanager
@@ -339,7 +318,7 @@ def measure_spreads(
     own, some = weights[probe], cells[probe]
     count = np.bincount(groups[groups >= 0], minlength=2 * len(shape.sizes))
     ranges = np.full(len(count), 1e-6)
-    for g in np.flatnonzero(count):
+    for g in np.flatnonzero(count).tolist():
         ranges[g] = max(float(np.quantile(np.abs(coded[:, groups == g]), 0.999)), 1e-6)
     before = _mse(shape, own, some)
     costs = np.empty(len(ranges))
