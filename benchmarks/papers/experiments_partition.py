@@ -87,8 +87,8 @@ def run_2d(options: Options) -> Outcome:
         )
         + "\n" + _growth_text(growth, 2)
         + f"The fit leans on the few largest sizes, where single signals differ by factors: the authors' own means of "
-        f"these sizes give {fit_growth(boundaries, paper).p:.4f}, of their first five 1.0139. On 64 × 64 samples alone, "
-        "all 25 sizes three times, p was 1.0010. "
+        f"these sizes give {fit_growth(boundaries, paper).p:.4f}, of their first five 1.0139. On 64 × 64 samples "
+        "alone, all 25 sizes three times, p was 1.0010. "
         "**The growth is one of detail, not of boundaries as such**: the same signals sampled on "
         "coarser grids, where boundaries between the same two samples vanish, need far fewer steps, "
         "which grow far slower.\n"
