@@ -86,8 +86,10 @@ def run_2d(options: Options) -> Outcome:
             ("boundaries", "authors, 256²", "ours, 256²", *(f"ours, {n}²" for n in SIDES[-2::-1]), "signals"), rows
         )
         + "\n" + _growth_text(growth, 2)
-        + f"The authors' means of these sizes alone give {fit_growth(boundaries, paper).p:.4f}: the fit leans on the "
-        "few largest. **The growth is one of detail, not of boundaries as such**: the same signals sampled on "
+        + f"The fit leans on the few largest sizes, where single signals differ by factors: the authors' own means of "
+        f"these sizes give {fit_growth(boundaries, paper).p:.4f}, of their first five 1.0139. On 64 × 64 samples "
+        "alone, all 25 sizes three times, p was 1.0010. "
+        "**The growth is one of detail, not of boundaries as such**: the same signals sampled on "
         "coarser grids, where boundaries between the same two samples vanish, need far fewer steps, "
         "which grow far slower.\n"
     )  # fmt: skip
