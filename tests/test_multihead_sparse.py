@@ -50,7 +50,12 @@ def test_every_feature_is_used_about_equally_often() -> None:
 
 
 @pytest.mark.parametrize("n_positions", [3, 20])
-def test_the_sparse_layer_is_the_dense_one_with_zeros(n_positions: int) -> None:
+@pytest.mark.parametrize(("few", "block"), [(8, 10), (8, 2**17), (1, 2**17)])  # several blocks, one, as bags
+def test_the_sparse_layer_is_the_dense_one_with_zeros(
+    n_positions: int, few: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inrcodec.fields.sparse.FEW", few)
+    monkeypatch.setattr("inrcodec.fields.sparse.BLOCK_VALUES", block)
     rng = np.random.default_rng(0)
     support = supports(6, 5, 2, seed=3)
     heads, features = rng.normal(size=(6, 2)), rng.normal(size=(5, n_positions))

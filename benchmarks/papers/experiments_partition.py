@@ -88,8 +88,8 @@ def run_2d(options: Options) -> Outcome:
         + "\n" + _growth_text(growth, 2)
         + f"The authors' means of these sizes alone give {fit_growth(boundaries, paper).p:.4f}: the fit leans on the "
         "few largest. **The growth is one of detail, not of boundaries as such**: the same signals sampled on "
-        "coarser grids, where boundaries between the same two samples vanish, are learnt in a few dozen steps "
-        "whatever their number.\n"
+        "coarser grids, where boundaries between the same two samples vanish, need far fewer steps, "
+        "which grow far slower.\n"
     )  # fmt: skip
     return Outcome(f"p = {growth.p:.4f}", body, (_p_check(growth, 2),))
 

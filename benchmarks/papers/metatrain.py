@@ -104,7 +104,7 @@ def states(
             continue
         found[one.step] = one
         state = one if state is None or one.step > state.step else state
-    for one in meta.train(shape, suite.tasks, s, state=state) if set(found) < wanted else ():
+    for one in meta.train(shape, suite.tasks, s, state=state) if not wanted <= set(found) else ():
         if one.step in wanted or one.step % SAVE_EVERY == 0:
             found[one.step] = one
             CACHE.mkdir(parents=True, exist_ok=True)

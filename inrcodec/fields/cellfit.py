@@ -7,7 +7,7 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..fitting import AdamSettings, descend, resolve_device
-from ..priors.prior import biases, largest
 from .base import OnStep
 from .layers import MlpShape, flatten, forward, initial, unflatten
+from .masks import Masks
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def train(
         full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
     masks = None
     if mask is not None or prunings:
-        masks = _Masks(shape, groups, mask, prunings or {}, target)
+        masks = Masks(shape, groups, mask, prunings or {}, target)
     limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     chunks, places = [], []
     for rows, some in cells.chunks(limit // max(shape.width, channels, -(-shape.n_parameters // n))):
@@ -237,33 +237,6 @@ def train(
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
     return solve_last(shape, weights, cells) if closed else weights
-
-
-class _Masks:
-    """The weights that are not 0 (bool [G or 1, P]), and the steps at which each cell's smallest join them."""
-
-    def __init__(
-        self, shape: MlpShape, groups: int, mask: np.ndarray | None, prunings: Mapping[int, int], device: torch.device
-    ) -> None:
-        self._shape, self._prunings, self._device, self._steps = shape, prunings, device, 0
-        kept = np.ones((1, shape.n_parameters), bool) if mask is None else mask[None]
-        self._set(np.repeat(kept, groups, axis=0) if prunings else kept)
-
-    def step(self, weights: Callable[[], np.ndarray]) -> None:
-        """To be called before each step; weights: what they are then, [G, P]."""
-        left = self._prunings.get(self._steps)
-        self._steps += 1
-        if left is not None:
-            bias = biases(self._shape.sizes)
-            self._set(largest(np.abs(weights()), self.kept & ~bias, left) | bias)
-
-    def apply(self, parameters: Sequence[torch.Tensor], rows: Any) -> list[torch.Tensor]:
-        some = rows if len(self.kept) > 1 else slice(None)
-        return [p * m[some] for p, m in zip(parameters, self._factors, strict=True)]
-
-    def _set(self, kept: np.ndarray) -> None:
-        self.kept = kept
-        self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
 
 
 def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:

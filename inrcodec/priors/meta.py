@@ -24,9 +24,25 @@ from .prior import METHODS, PER_SIGNAL, Prior, biases, largest, survivors
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MetaSettings", "MetaState", "Tasks", "adapt", "default_rates", "make_prior", "narrow_width", "plan",
-           "schedule_for", "train"]  # fmt: skip
+__all__ = [
+    "OTHER_RATES",
+    "MetaSettings",
+    "MetaState",
+    "Tasks",
+    "adapt",
+    "default_rates",
+    "first_state",
+    "make_prior",
+    "mask_factors",
+    "n_weights",
+    "narrow_width",
+    "plan",
+    "psnr_db",
+    "schedule_for",
+    "train",
+]
 
+OTHER_RATES = (1e-2, 5e-4, 2e-3)  # as default_rates, for relu and fourier networks
 PIECE = 50  # outer steps between two states handed out
 SERIAL_VALUES = 2**18  # of one layer, below which torch's threads wait for each other
 

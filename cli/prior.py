@@ -1,0 +1,215 @@
+"""`inrcodec prior`: trains the networks that ensembles may start from, and says what a prior file holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from inrcodec.cli.options import (
+    How,
+    check_input,
+    claim_output,
+    find_inputs,
+    human_bytes,
+    input_args,
+    limit_option,
+    naming_input,
+    naming_output,
+    output_options,
+    say,
+    version_option,
+)
+
+from inrcodec.errors import FormatError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from inrcodec.priors.meta import MetaSettings, MetaState, Tasks
+    from inrcodec.priors.prior import Prior
+
+METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
+FOURIER_FEATURES = 32
+
+
+@click.group("prior")
+@version_option
+def prior() -> None:
+    """Train a network that ensembles start from, or look at one.
+
+    \b
+      inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
+      inrcodec encode photo.png --prior photos.inp
+      inrcodec decode photo.inr --prior photos.inp
+    """
+
+
+@prior.command("train")
+@input_args("signals", "SIGNALS...")
+@click.option("-o", "--output", metavar="FILE", required=True, help="The prior, by custom .inp.")
+@click.option(
+    "--arch", "body", type=click.Choice(("siren", "relu", "fourier")), default="siren", show_default=True,
+    help="The network of every cell.",
+)  # fmt: skip
+@click.option("--width", type=click.IntRange(1, 4096), default=64, show_default=True, help="Units per layer.")
+@click.option("--depth", type=click.IntRange(0, 16), default=3, show_default=True, help="Layers after the first.")
+@click.option(
+    "--omega", type=click.IntRange(0, 2**20), help="Frequency factor of the first layer.  [30; fourier 4; relu 0]"
+)
+@click.option("--patch", type=click.IntRange(1, 2**20), help="Samples per axis of a cell.  [32; sounds 1024]")
+@click.option(
+    "--method", type=click.Choice(METHODS), default="maml", show_default=True,
+    help="Meta-learning and pruning by magnitude in turns, or one of the baselines of Meta-SparseINR.",
+)  # fmt: skip
+@click.option("--sparsity", type=float, default=0.8, show_default=True, help="Fraction of the weights to remove.")
+@click.option("--rounds", type=int, help="Prunings it is reached in.  [as many as take 20 % of those left]")
+@click.option("--outer-steps", type=int, default=1000, show_default=True, help="Steps before the first pruning.")
+@click.option("--steps-per-round", type=int, default=100, show_default=True, help="Steps after each pruning.")
+@click.option("--inner-steps", type=int, default=2, show_default=True, help="SGD steps on each patch.")
+@click.option("--inner-rate", type=float, help="Of those steps.  [from --arch and --omega]")
+@click.option("--outer-rate", type=float, help="Of the Adam that moves the start.  [from --arch and --omega]")
+@click.option(
+    "--fit-steps", type=click.IntRange(1, 10**6), default=100, show_default=True, help="Adam steps to encode."
+)
+@click.option("--batch", type=int, default=3, show_default=True, help="Patches per step.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@limit_option
+@output_options
+def train(
+    *, signals: tuple[str, ...], output: str, body: str, width: int, depth: int, omega: int | None, patch: int | None,
+    method: str, sparsity: float, rounds: int | None, fit_steps: int, max_pixels: int, how: How,
+    inner_rate: float | None, outer_rate: float | None, **options: Any,
+) -> None:  # fmt: skip
+    """Learn from SIGNALS where networks of such signals start best, and which of their weights may go.
+
+    Training that is interrupted goes on where it was when the command is given again: its state is kept in
+    FILE.part until FILE is written; -f starts anew.
+
+    \b
+      inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
+      inrcodec prior train -r faces/ -o faces.inp --width 64 --patch 32 --outer-steps 5000
+    """
+    if not claim_output(signals[0], output, how, kind="a prior file", folder=False):
+        return
+    from inrcodec.formats.files import write_atomically
+    from inrcodec.formats.prior_file import pack_prior
+
+    from inrcodec.fields.layers import MlpShape
+    from inrcodec.priors import meta
+
+    samples, kind = _read(signals, how, max_pixels)
+    axes, channels = samples[0].ndim - 1, samples[0].shape[-1]
+    side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
+    tasks = meta.Tasks.of(samples, (side,) * axes)
+    omega = {"siren": 30, "fourier": 4, "relu": 0}[body] if omega is None else omega
+    features = FOURIER_FEATURES if body == "fourier" else 0
+    shape = MlpShape(axes, width, depth, channels, body, omega=float(omega), features=features, seed=options["seed"])
+    inner, outer, fit = meta.default_rates(omega) if body == "siren" else meta.OTHER_RATES
+    schedule = meta.schedule_for(meta.n_weights(shape), sparsity=sparsity, rounds=rounds)
+    asked = meta.MetaSettings(
+        method=method, schedule=schedule, inner_rate=inner_rate or inner, outer_rate=outer_rate or outer, **options
+    )
+    shape, settings = meta.plan(shape, asked)
+    state = _run(shape, tasks, settings, output, how)
+    made = meta.make_prior(shape, tasks, settings, state, kind=kind, schedule=schedule, steps=fit_steps, rate=fit)
+    with naming_output(output):
+        write_atomically(output, pack_prior(made), overwrite=True)
+    _part(output).unlink(missing_ok=True)
+    if not how.quiet:
+        say(f"{output}: prior {made.id:016x}, {made.kept:,} of {made.n_parameters:,} weights kept, "
+            f"{human_bytes(Path(output).stat().st_size)}")  # fmt: skip
+
+
+@prior.command("info")
+@input_args("files", "FILE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line, with stable keys.")
+@version_option
+def info(*, files: tuple[str, ...], as_json: bool) -> None:
+    """Say what prior files hold.
+
+    \b
+      inrcodec prior info photos.inp
+    """
+    from inrcodec.formats.prior_file import read_prior
+
+    for path in files:
+        check_input(path)
+        facts = {"file": path, "bytes": Path(path).stat().st_size, **_facts(read_prior(path))}
+        click.echo(json.dumps(facts) if as_json else _text(facts))
+
+
+def _read(sources: tuple[str, ...], how: How, max_values: int) -> tuple[list[np.ndarray], str]:
+    """Samples of all signals, and their one kind. Pictures lose their alpha, and gray among colour becomes colour."""
+    from inrcodec.cli.encode import SUFFIXES
+    from inrcodec.formats.files import read_signal
+
+    found = find_inputs(sources, how.recursive, lambda p: p.suffix.lower() in SUFFIXES)
+    read = []
+    for source, _ in found:
+        check_input(source)
+        with naming_input(source):
+            read.append(read_signal(source, max_samples=max_values))
+    kinds = {s.meta.kind for s in read}
+    if len(kinds) > 1:
+        raise ValueError(f"signals of different kinds: {', '.join(sorted(kinds))}")
+    samples = [s.samples[..., : s.meta.channels - s.meta.alpha] for s in read]
+    channels = max(s.shape[-1] for s in samples)
+    if kinds == {"image"}:
+        samples = [s if s.shape[-1] == channels else s.repeat(channels, axis=-1) for s in samples]
+    return samples, kinds.pop()
+
+
+def _run(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How) -> MetaState:
+    """Train, with progress; the state is kept beside the output as it goes."""
+    from inrcodec.cli.progress import stage_reporter
+    from inrcodec.formats.files import write_atomically
+
+    from inrcodec.priors import meta
+    from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
+
+    mark, part = fingerprint(shape, tasks, settings), _part(output)
+    first = state = meta.first_state(shape, settings)
+    if part.exists() and not how.force:
+        with naming_input(str(part)):
+            try:
+                first = state = unpack_state(part.read_bytes(), mark, first)
+            except (ValueError, FormatError) as error:
+                raise type(error)(f"{error}; -f starts anew") from None
+        if not how.quiet:
+            say(f"{part}: goes on at step {state.step} of {settings.n_steps}")
+    with stage_reporter(output, how.progress, how.quiet) as on_step:
+        for state in meta.train(shape, tasks, settings, on_step=on_step or (lambda _: None), state=first):
+            with naming_output(str(part)):
+                write_atomically(part, pack_state(state, mark), overwrite=True)
+    return state
+
+
+def _part(output: str) -> Path:
+    return Path(f"{output}.part")
+
+
+def _facts(p: Prior) -> dict[str, Any]:
+    return {
+        "id": f"{p.id:016x}", "kind": p.kind, "channels": p.fout, "patch": list(p.patch), "body": p.body,
+        "width": p.width, "depth": p.depth, "omega": p.omega, "features": p.features, "method": p.method,
+        "weights": p.n_parameters, "kept": p.kept, "relative": p.relative, "schedule": list(p.schedule),
+        "steps": p.steps, "rate": p.rate, "training": dict(p.facts),
+    }  # fmt: skip
+
+
+def _text(facts: dict[str, Any]) -> str:
+    patch = " × ".join(map(str, facts["patch"][::-1]))
+    rows = [
+        ("", facts["file"]),
+        ("prior", f"{facts['id']}, {facts['bytes']:,} bytes"),
+        ("signals", f"{facts['kind']}, {facts['channels']} channels, cells of {patch} samples"),
+        ("network", f"{facts['body']}, width {facts['width']}, depth {facts['depth']}, omega {facts['omega']}"),
+        ("weights", f"{facts['kept']:,} of {facts['weights']:,} kept"),
+        ("method", facts["method"] + (f", then {facts['schedule'][-1]:,} weights left" if facts["schedule"] else "")),
+        ("fit", f"{facts['steps']} steps of Adam, rate {facts['rate']:g}"),
+        ("trained", ", ".join(f"{name} {value:,}" for name, value in facts["training"].items())),
+    ]
+    return "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
