@@ -6,15 +6,16 @@ import json
 import math
 
 import click
-from inrcodec.cli.options import human_bytes, version_option
+from inrcodec.cli.options import human_bytes, prior_option, version_option
 
 
 @click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object with stable keys.")
+@prior_option
 @version_option
-def compare(*, a: str, b: str, as_json: bool) -> None:
+def compare(*, a: str, b: str, prior: str | None, as_json: bool) -> None:
     """Measure B against the original A; either may be an .inr file.
 
     Pictures: PSNR and SSIM. Sounds: SNR. Arrays: PSNR over the range of A.
@@ -25,7 +26,7 @@ def compare(*, a: str, b: str, as_json: bool) -> None:
     """
     from inrcodec import api
 
-    facts = api.compare(a, b)
+    facts = api.compare(a, b, prior=prior)
     if as_json:
         click.echo(json.dumps({k: None if v == math.inf else v for k, v in facts.items()}))
         return

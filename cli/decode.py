@@ -20,6 +20,7 @@ from inrcodec.cli.options import (
     naming_output,
     open_inr,
     output_options,
+    prior_option,
     refuse_collisions,
     say,
     shown,
@@ -42,6 +43,7 @@ class _Plan:
     file_format: str | None
     depth: str | None
     partial: bool
+    prior: str | None
     folder: bool
     how: How
 
@@ -62,12 +64,13 @@ class _Plan:
 @click.option("--duration", type=float, metavar="S", help="Sounds: so many seconds.")
 @click.option("--depth", type=click.Choice(["8", "16"]), help="Pictures: bits per sample.  [as encoded]")
 @click.option("--partial", is_flag=True, help="Decode a file that was cut off, as far as it goes.")
+@prior_option
 @limit_option
 @output_options
 def decode(
     *, files: tuple[str, ...], output: str | None, size: str | None, crop: str | None, rate: int | None,
     start: float | None, duration: float | None, scale: float | None, depth: str | None, partial: bool,
-    max_pixels: int, how: How,
+    prior: str | None, max_pixels: int, how: How,
 ) -> None:  # fmt: skip
     """Turn .inr files back into pictures, sounds and arrays, at any scale, or only a region.
 
@@ -90,7 +93,7 @@ def decode(
     folder = wants_folder(output, len(inputs))
     if folder or output is None:
         refuse_collisions((s, _stem(s, relative, output, folder)) for s, relative in inputs)
-    plan = _Plan(settings, output, file_format, depth, partial, folder, how)
+    plan = _Plan(settings, output, file_format, depth, partial, prior, folder, how)
     one_by_one = any(source == "-" for source, _ in inputs)
     run_jobs(functools.partial(_decode_one, plan), inputs, 1 if one_by_one else how.jobs)
 
@@ -99,7 +102,7 @@ def _decode_one(plan: _Plan, item: tuple[str, Path]) -> None:
     from inrcodec.formats.files import format_for, write_signal
 
     source, relative = item
-    with open_inr(source, partial=plan.partial) as file:
+    with open_inr(source, partial=plan.partial, prior=plan.prior) as file:
         meta = file.header.signal
         if plan.depth and meta.kind != "image":
             raise ValueError("--depth belongs to pictures")

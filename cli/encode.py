@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from inrcodec.api import Encoded
+    from inrcodec.priors.prior import Prior
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
@@ -84,6 +85,11 @@ class _Plan:
 @click.option("--width", type=int, help="MLP bodies: units per layer.  [from the quality]")
 @click.option("--depth", type=int, help="MLP bodies: hidden layers after the first.")
 @click.option(
+    "--prior",
+    metavar="FILE",
+    help="Ensembles: start from what inrcodec prior made of other signals, and store differences; decoding needs it.",
+)
+@click.option(
     "--search",
     is_flag=False,
     flag_value="auto",
@@ -123,6 +129,7 @@ def encode(
     *, sources: tuple[str, ...], output: str | None, metadata: str, strip: bool, max_pixels: int, how: How,
     quality: float | None, psnr: float | None, bpp: float | None, target_size: int | None, bitrate: float | None,
     time_limit: float | None, arch: str | None, partition: str | None, segments: str | None, search: str | None,
+    prior: str | None,
     **options: Any,
 ) -> None:  # fmt: skip
     """Turn pictures, sounds and arrays into .inr files.
@@ -135,6 +142,7 @@ def encode(
       inrcodec encode photo.png --body siren --iterations 2000 --device cuda
       inrcodec encode photo.png --partition segments --grid 3
       inrcodec encode photo.png --search photo.search.json
+      inrcodec encode photo.png --prior photos.inp
       convert in.psd png:- | inrcodec encode - -o - > out.inr
     """
     targets = {"--quality": quality, "--psnr": psnr, "--bpp": bpp, "--target-size": target_size, "--bitrate": bitrate}
@@ -147,10 +155,13 @@ def encode(
     label_map = _read_map(segments, max_pixels) if segments is not None else None
     if search is not None:
         _check_search(arch, partition, options)
-    of_ensembles = partition == "segments" or search is not None
+        if prior is not None:
+            raise click.UsageError("--search and --prior exclude each other: a prior's networks are what they are")
+    of_ensembles = partition == "segments" or search is not None or prior is not None
     settings = EncodeSettings(
         arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        partition=partition, segments=label_map, psnr_db=psnr, bits_per_sample=bpp, target_bytes=target_size,
+        partition=partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
+        bits_per_sample=bpp, target_bytes=target_size,
         kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip
     metadata = "none" if strip else metadata
@@ -196,6 +207,14 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
             cells = f"{h.field.segments} segments" if h.field.segments else f"cells {'x'.join(map(str, h.cells[::-1]))}"
             say(f"  {h.field.arch} {h.field.body}, {cells}, coder {h.coder}, "
                 f"{len(h.levels) + 1} levels, {made.metadata_bytes} bytes of metadata")  # fmt: skip
+
+
+def _read_prior(path: str | None) -> Prior | None:
+    if path is None:
+        return None
+    from inrcodec.formats.prior_file import read_prior
+
+    return read_prior(path)
 
 
 def _check_search(arch: str | None, partition: str, options: dict[str, Any]) -> None:

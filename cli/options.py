@@ -35,6 +35,7 @@ __all__ = [
     "naming_input",
     "naming_output",
     "output_options",
+    "prior_option",
     "open_inr",
     "refuse_collisions",
     "say",
@@ -93,6 +94,15 @@ def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         metavar="N",
         help="Refuse what is larger (values: pixels times channels).",
+    )(command)
+
+
+def prior_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --prior, which files made with one need again."""
+    return click.option(
+        "--prior",
+        metavar="FILE",
+        help="The prior the file was encoded with, where it was.  [from the folders in INRCODEC_PRIORS]",
     )(command)
 
 
@@ -248,7 +258,7 @@ def claim_output(source: str, target: str, how: How, *, kind: str, folder: bool)
 
 
 @contextlib.contextmanager
-def open_inr(source: str, *, partial: bool = False) -> Iterator[Reader]:
+def open_inr(source: str, *, partial: bool = False, prior: str | None = None) -> Iterator[Reader]:
     """The .inr file of this path, or on standard input; our errors inside say its name."""
     from inrcodec import api
 
@@ -256,7 +266,7 @@ def open_inr(source: str, *, partial: bool = False) -> Iterator[Reader]:
     with naming_input(source):
         # standard input, and pipes like <(command), cannot seek
         direct = source != STREAM and stat.S_ISREG(os.stat(source).st_mode)
-        with api.open(source if direct else _read_all(source), partial=partial) as reader:
+        with api.open(source if direct else _read_all(source), partial=partial, prior=prior) as reader:
             yield reader
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
 
     from .codec import Decoder
     from .fields.base import OnStep
+    from .priors.prior import Prior
 
 __all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal", "keep_metadata", "open"]
 
@@ -71,7 +72,7 @@ def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | No
     data = pack(stream)
     if settings.verify:
         read = InrFile.of_bytes(data).stream()
-        codes = codec.Decoder(read.header, max_samples=2**62).codes(read.payloads)
+        codes = codec.Decoder(read.header, max_samples=2**62, prior=settings.prior).codes(read.payloads)
         if codec.digest(codes) != stream.digest:  # a bug of ours; an assert would be gone under python -O
             raise AssertionError("the file does not decode to what was encoded")
     return Encoded(
@@ -84,17 +85,33 @@ def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | No
     )
 
 
-def open(source: str | os.PathLike[str] | bytes | BinaryIO, *, partial: bool = False) -> Reader:
+def open(
+    source: str | os.PathLike[str] | bytes | BinaryIO,
+    *,
+    partial: bool = False,
+    prior: Prior | str | os.PathLike[str] | None = None,
+) -> Reader:
     """An .inr file, given as path, bytes or seekable binary file; only its header is read now. Raises FormatError,
-    UnsupportedError, OSError."""
-    return Reader(source, partial=partial)
+    UnsupportedError, OSError.
+
+    prior: what the file's weights are relative to, or its path, where the file needs one; else it is looked for in
+    the folders that the environment variable INRCODEC_PRIORS names.
+    """
+    return Reader(source, partial=partial, prior=prior)
 
 
 class Reader:
     """An open .inr file. Use as a context manager, or close() it, when it came from a path."""
 
-    def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, *, partial: bool = False) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        partial: bool = False,
+        prior: Prior | str | os.PathLike[str] | None = None,
+    ) -> None:
         self._owned: BinaryIO | None = None
+        self._given = prior
         if isinstance(source, bytes | bytearray | memoryview):
             self._file = InrFile.of_bytes(bytes(source), partial=partial)
             return
@@ -217,6 +234,8 @@ class Reader:
             "body": h.field.body,
             "grid": list(h.cells),
             "segments": h.field.segments,
+            "prior": f"{h.field.prior:016x}" if h.field.prior else None,
+            "kept": h.field.kept,
             "cell_samples": list(largest_cell(h)),
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),
@@ -234,7 +253,18 @@ class Reader:
     def _decoder(self, max_samples: int) -> Decoder:
         from .codec import Decoder
 
-        return Decoder(self.header, max_samples=max_samples)
+        return Decoder(self.header, max_samples=max_samples, prior=self._prior)
+
+    @cached_property
+    def _prior(self) -> Prior | None:
+        wanted, given = self.header.field.prior, self._given
+        if not wanted:
+            return None
+        from .formats.prior_file import find_prior, read_prior
+
+        if given is None:
+            return find_prior(wanted)
+        return read_prior(given) if isinstance(given, str | os.PathLike) else given
 
     @cached_property
     def _weights(self) -> tuple[np.ndarray, ...]:
@@ -260,12 +290,12 @@ def _spans(region: tuple[int, ...], meta: SignalMeta) -> tuple[tuple[int, int], 
     return tuple((a, a + length) for a, length in zip(region[::2], region[1::2], strict=True))
 
 
-def compare(a: str, b: str) -> dict[str, Any]:
-    """Paths of an original and of what became of it -> sizes and measures: psnr_db and ssim for pictures, snr_db for
-    sounds, psnr_db for arrays. Raises ValueError where the two cannot be compared."""
+def compare(a: str, b: str, *, prior: str | None = None) -> dict[str, Any]:
+    """Paths of an original and of what became of it (and of its prior) -> sizes and measures: psnr_db and
+    ssim for pictures, snr_db for sounds, psnr_db for arrays. Raises ValueError where the two cannot be compared."""
     from . import metrics
 
-    (original, meta), (decoded, other) = (_samples(path) for path in (a, b))
+    (original, meta), (decoded, other) = (_samples(path, prior) for path in (a, b))
     if (meta.kind, original.shape) != (other.kind, decoded.shape):
         raise ValueError(
             f"{b} is {other.kind} {list(decoded.shape)}, wanted {meta.kind} {list(original.shape)} as in {a}"
@@ -281,7 +311,7 @@ def compare(a: str, b: str) -> dict[str, Any]:
     return facts
 
 
-def _samples(path: str) -> tuple[np.ndarray, SignalMeta]:
+def _samples(path: str, prior: str | None) -> tuple[np.ndarray, SignalMeta]:
     """Samples in the units of signals, of any file we read, .inr included."""
     from .formats.container import MAGIC
     from .formats.files import read_signal
@@ -293,7 +323,7 @@ def _samples(path: str) -> tuple[np.ndarray, SignalMeta]:
         signal = read_signal(path, max_samples=MAX_SAMPLES)
         return signal.samples, signal.meta
     try:
-        with Reader(path) as reader:
+        with Reader(path, prior=prior) as reader:
             values, meta = reader.decode_settings(DecodeSettings())
     except InrError as error:
         raise type(error)(f"{path}: {error}") from None

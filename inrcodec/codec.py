@@ -14,11 +14,12 @@ import numpy as np
 from . import __version__
 from .cost import largest_cell, macs_per_sample, n_network_parameters, n_parameters
 from .entropy import TABLE_SETS, make_coder
-from .errors import FormatError, LimitError, TargetError
+from .errors import FormatError, LimitError, TargetError, UnsupportedError
 from .fields import Field, field_class
 from .fields.base import OnStep, Progress
 from .grid import Grid, parse_cells
 from .metrics import mse
+from .priors.prior import Prior
 from .rate import solve_bytes, solve_quality
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
@@ -46,7 +47,7 @@ def encode(
     meta = signal.meta
     _check_settings(meta, settings)
     spec, grid = _choose(signal, settings)
-    field = field_class(spec)(spec, meta, grid)
+    field = _make_field(spec, meta, grid, settings.prior)
     fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
     return _Search(signal, settings, field, fitted, n_bytes, on_step).run()
 
@@ -54,7 +55,8 @@ def encode(
 class Decoder:
     """What a header says, made ready to evaluate. Raises LimitError before anything large is allocated."""
 
-    def __init__(self, header: Header, *, max_samples: int) -> None:
+    def __init__(self, header: Header, *, max_samples: int, prior: Prior | None = None) -> None:
+        """prior: the one the header names. Raises UnsupportedError without it."""
         if header.signal.n_values > max_samples:
             raise LimitError(
                 f"signal of {header.signal.n_values:,} values, limit {max_samples:,} (--max-pixels raises it)"
@@ -82,7 +84,7 @@ class Decoder:
         self.header = header
         self._max_samples = max_samples
         self._coder = make_coder(header.coder, header.table_set)
-        self.field = _field(header)
+        self.field = _field(header, prior)
         self._chunks = plan(self.field.layouts, header.levels)
 
     def chunks_for(self, settings: DecodeSettings) -> set[int]:
@@ -291,6 +293,7 @@ def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
             settings.body_or_default,
             connections=settings.connections or 0,
             segments=int(settings.partition == "segments"),
+            prior=settings.prior.id if settings.prior else 0,
         )
     )
     cells = parse_cells(settings.grid, meta.shape)
@@ -300,10 +303,26 @@ def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     return spec, Grid.uniform(meta.shape, (1,) * len(meta.shape)) if spec.segments else grid
 
 
-def _field(header: Header) -> Field:
-    """Raises FormatError for a spec the family cannot have."""
+def _make_field(spec: FieldSpec, meta: SignalMeta, grid: Grid, prior: Prior | None) -> Field:
+    if spec.prior:
+        from .fields.adapted import AdaptedField
+
+        assert prior is not None
+        return AdaptedField(spec, meta, grid, prior)
+    return field_class(spec)(spec, meta, grid)
+
+
+def _field(header: Header, prior: Prior | None) -> Field:
+    """Raises FormatError for a spec the family cannot have, UnsupportedError where its prior is not there."""
+    f = header.field
+    if f.prior and (prior is None or prior.id != f.prior):
+        other = "" if prior is None else f", not {prior.id:016x}"
+        raise UnsupportedError(
+            f"needs prior {f.prior:016x}{other} (a {f.body} network of width {f.width} and depth {f.depth} with "
+            f"{f.kept:,} weights kept); --prior FILE gives it"
+        )
     try:
-        return field_class(header.field)(header.field, header.signal, header.grid)
+        return _make_field(f, header.signal, header.grid, prior)
     except (KeyError, ValueError) as error:
         raise FormatError(f"header: field that cannot be ({error})") from None
 

@@ -68,6 +68,11 @@ def macs_per_sample(header: Header) -> float:
     return network * shapes / prod(header.cells) + ((f.connections or f.width) + s.channels) * s.channels
 
 
+def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 0) -> tuple[tuple[int, int], ...]:
+    """(in, out) of each layer of an MLP; features: of frozen frequencies before it, each a sine and a cosine."""
+    return tuple(pairwise((2 * features or fin, *[width] * (depth + 1), fout)))
+
+
 def flops(header: Header) -> int:
     """FLOPs of decoding the whole signal at scale 1, counted as the paper of its family does.
 
@@ -95,11 +100,6 @@ def ptflops_style(n: int, width: int, depth: int, *, fin: int = 2, fout: int = 3
     """
     macs = fin * width + depth * width**2 + width * fout
     return 2 * (n * macs + bias_copies * (width * (depth + 1) + fout))
-
-
-def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 0) -> tuple[tuple[int, int], ...]:
-    """(in, out) of each layer of an MLP; features: of frozen frequencies before it, each a sine and a cosine."""
-    return tuple(pairwise((2 * features or fin, *[width] * (depth + 1), fout)))
 
 
 def largest_cell(header: Header) -> tuple[int, ...]:

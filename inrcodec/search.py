@@ -299,6 +299,7 @@ def evaluate(
         shape, cells, seed=seeds, iterations=problem.facts.iterations, device=device, peak=peak,
         on_step=lambda step: on_step(replace(step, stage=f"width {width} depth {depth}")),
         closed=False if paper else None, bias=bias if paper else None, adam=AdamSettings(1e-4) if paper else None,
+        init="siren" if paper else "body",
     )  # fmt: skip
     errors = squared_errors(shape, weights, cells).reshape(len(seeds), -1).sum(axis=1) / problem.cells.n_values
     zeros = float(np.square(problem.cells.values, dtype=np.float64).mean())

@@ -88,6 +88,8 @@ class EncodeSettings:
 
     @property
     def body_or_default(self) -> str:
+        if self.prior is not None:
+            return self.body or self.prior.body
         return self.body or ("siren" if self.arch == "ensemble" else "cosine")
 
 

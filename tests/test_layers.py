@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"inrcodec": ROOT / "inrcodec", "inrcodec.formats": ROOT / "formats", "inrcodec.cli": ROOT / "cli"}
 FACES = {f"inrcodec.{name}" for name in ("api", "pillow_plugin", "sound", "bench", "peers", "__main__")}
 # of the core, what formats may know: the nouns
-NOUNS = {f"inrcodec.{name}" for name in ("errors", "signals", "stream", "settings", "grid", "cost")}
+NOUNS = {
+    f"inrcodec.{name}" for name in ("errors", "signals", "stream", "settings", "grid", "cost", "frames", "priors.prior")
+}
 
 
 def modules() -> dict[str, Path]:
@@ -102,7 +104,7 @@ def test_the_nouns_know_only_each_other(name: str) -> None:
 
 def test_formats_and_entropy_never_import_torch() -> None:
     for name in MODULES:
-        if name.startswith(("inrcodec.formats", "inrcodec.entropy", "inrcodec.priors")):
+        if name.startswith(("inrcodec.formats", "inrcodec.entropy", "inrcodec.priors.prior", "inrcodec.priors.tables")):
             assert not any(other.split(".")[0] == "torch" for other in imports(name)), name
 
 

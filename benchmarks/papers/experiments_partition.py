@@ -16,7 +16,8 @@ PAPER_2D = {27: 37, 115: 105, 220: 162, 325: 381, 430: 1838, 535: 3097}
 PAPER_P = {1: 1.066, 2: 1.008}
 P_TOLERANCE = {1: 0.015, 2: 0.003}  # a fifth of p − 1 and more: means of 5 runs scatter by a factor of 1.5
 QUICK_BOUNDARIES = (11, 31, 51)
-SIDE = 64  # of the grid in two dimensions; the paper's 256 costs 16 times as much
+SIZES_2D = (10, 50, 100, 150, 200, 250)  # x1 · x2; the paper: every tenth
+SIDES = (64, 128, 256)  # of the grids; the last is the paper's
 # parts, width, local coordinates -> our measured reference of an independent program (PAPERS.md 4.4), B = 11, 31, 51
 PARTS = {
     (1, 32, True): (36, 297, 780),
@@ -59,28 +60,36 @@ def run_1d(options: Options) -> Outcome:
 
 
 def run_2d(options: Options) -> Outcome:
-    products = (10, 50, 100, 150, 200) if options.quick else tuple(range(10, 251, 10))
-    repeats = 2 if options.quick else 3
-    found: dict[int, list[float]] = {}
-    factors = [near_square(p) for p in products]
+    sizes = SIZES_2D[:4] if options.quick else SIZES_2D
+    repeats = [1 if options.quick or product > 150 else 2 for product in sizes]
+    factors = [near_square(product) for product in sizes]
+    signals = [pair for pair, n in zip(factors, repeats, strict=True) for _ in range(n)]
     rng = np.random.default_rng([options.seed, 2])
-    down = thresholds([x for x, _ in factors for _ in range(repeats)], rng)
-    across = thresholds([x for _, x in factors for _ in range(repeats)], rng)
-    steps = plane_steps(across, down, side=SIDE, seed=options.seed)
-    for (a, b), own in zip(factors, steps.reshape(-1, repeats), strict=True):
-        found.setdefault(2 * a * b + a + b, list(own))  # duplicates in the boundary count are skipped
-    found = dict(sorted(found.items()))
-    means = {n: float(np.mean(v)) for n, v in found.items()}
-    growth = fit_growth(list(means), list(means.values()))
-    capped = int((steps == LIMIT).sum())
-    rows = [(n, PAPER_2D.get(n, "–"), f"{means[n]:.0f}", f"{np.std(v):.0f}") for n, v in found.items()]
+    down, across = (thresholds([pair[axis] for pair in signals], rng) for axis in (0, 1))
+    boundaries = [2 * a * b + a + b for a, b in factors]
+    columns = {}
+    for side in SIDES:
+        steps = plane_steps(across, down, side=side, seed=options.seed)
+        options.say(f"  {side} × {side}: {steps.tolist()}")
+        columns[side] = [float(own.mean()) for own in np.split(steps, np.cumsum(repeats)[:-1])]
+    growth = fit_growth(boundaries, columns[SIDES[-1]])
+    paper = [PAPER_2D[n] for n in boundaries]
+    rows = [
+        (n, authors, *(f"{columns[side][i]:.0f}" for side in reversed(SIDES)), repeats[i])
+        for i, (n, authors) in enumerate(zip(boundaries, paper, strict=True))
+    ]
     body = (
-        f"Products of two step functions on a {SIDE} × {SIDE} grid (the paper: 256 × 256, 16 times the cost), SIREN "
-        "2 → 32, 3 hidden layers, first ω 30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. "
-        f"{repeats} signals a size; {capped} of {len(steps)} runs reached the cap of {LIMIT:,} steps, which makes "
-        "their means too low. On the coarse grid boundaries that fall between the same two samples vanish, so that our "
-        "steps at many boundaries are fewer than the authors'.\n\n"
-        + markdown(("boundaries", "authors, 256²", f"ours, {SIDE}²", "std"), rows) + "\n" + _growth_text(growth, 2)
+        "Products of two step functions on a 256 × 256 grid as in the paper, SIREN 2 → 32, 3 hidden layers, first ω "
+        "30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. The authors ran 25 sizes five times, "
+        f"we {len(sizes)} of them once or twice.\n\n"
+        + markdown(
+            ("boundaries", "authors, 256²", "ours, 256²", *(f"ours, {n}²" for n in SIDES[-2::-1]), "signals"), rows
+        )
+        + "\n" + _growth_text(growth, 2)
+        + f"The authors' means of these sizes alone give {fit_growth(boundaries, paper).p:.4f}: the fit leans on the "
+        "few largest. **The growth is one of detail, not of boundaries as such**: the same signals sampled on "
+        "coarser grids, where boundaries between the same two samples vanish, are learnt in a few dozen steps "
+        "whatever their number.\n"
     )  # fmt: skip
     return Outcome(f"p = {growth.p:.4f}", body, (_p_check(growth, 2),))
 

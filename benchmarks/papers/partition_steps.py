@@ -104,7 +104,7 @@ def plane_steps(across: torch.Tensor, down: torch.Tensor, *, side: int, seed: in
         return grid.expand(len(runs), -1, -1, -1), signal[runs]
 
     shape = MlpShape(2, 32, 3, 1, "siren", omega=30.0)
-    return steps_until(shape, len(across), 1, points, points, seed=seed)
+    return steps_until(shape, len(across), 1, points, None, seed=seed)
 
 
 def near_square(product: int) -> tuple[int, int]:
@@ -113,9 +113,14 @@ def near_square(product: int) -> tuple[int, int]:
     return low, product // low
 
 
-def steps_until(shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points, *, seed: int) -> np.ndarray:
+def steps_until(
+    shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points | None, *, seed: int
+) -> np.ndarray:
     """Adam on every run's `parts` networks at once; int [n_runs]: the first step after which the run's test MSE, the
-    mean over its parts, is below ENOUGH; LIMIT where it never is."""
+    mean over its parts, is below ENOUGH; LIMIT where it never is.
+
+    test: None where the training points are always the same: their loss says what a test after the step before would.
+    """
     drawn = initial(shape, n_runs * parts, generator=torch.Generator().manual_seed(seed), bias="1/sqrt(in)")
     weights = [p.detach().reshape(n_runs, parts, *p.shape[1:]) for p in drawn]
     first, second = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
@@ -132,13 +137,14 @@ def steps_until(shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: P
                 v.mul_(BETAS[1]).addcmul_(w.grad, w.grad, value=1 - BETAS[1])
                 w.sub_(RATE * correction * m / (v.sqrt() + EPS * (1 - BETAS[1] ** step) ** 0.5))
             weights = [w.detach() for w in leaves]
-            near = np.flatnonzero(losses.numpy() < WORTH_TESTING)
+            near = np.flatnonzero(losses.numpy() < (ENOUGH if test is None else WORTH_TESTING))
             if not len(near):
                 continue
-            errors = _losses(shape, [w[near] for w in weights], *test(left[near]))
-            done = near[errors.numpy() < ENOUGH]
+            done = near
+            if test is not None:
+                done = near[_losses(shape, [w[near] for w in weights], *test(left[near])).numpy() < ENOUGH]
         if len(done):
-            result[left[done]] = step
+            result[left[done]] = step - (test is None)
             stay = np.setdiff1d(np.arange(len(left)), done)
             left = left[stay]
             weights, first, second = ([t[stay] for t in group] for group in (weights, first, second))

@@ -20,6 +20,7 @@ FIELDS = {
     ("ensemble", "fourier"): ("ensemble", "EnsembleField"),
 }
 SPARSE = ("multihead_sparse", "SparseMultiheadField")  # of a multihead relu whose heads have connections
+ADAPTED = ("adapted", "AdaptedField")  # made with its prior besides
 SEGMENTED = ("segmented", "SegmentedField")  # of an ensemble whose spec has segments
 
 
@@ -30,5 +31,7 @@ def field_class(spec: FieldSpec) -> type[Field]:
         module, name = SPARSE
     elif spec.segments:
         module, name = SEGMENTED
+    elif spec.prior:
+        module, name = ADAPTED
     cls: type[Field] = getattr(import_module(f".{module}", __package__), name)
     return cls

@@ -197,24 +197,30 @@ def train(
         total = torch.zeros((), device=target)
         if masks is not None:
             masks.step(gathered)
-        for rows, (leaves, u, y, inside) in zip(places, chunks, strict=True):
-            own = _turned(leaves)
-            # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
-            h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
-            with torch.no_grad():
-                if closed:
-                    weight, offset = _solve(h, y, inside)
-                    own[-2].copy_(weight)
-                    own[-1].copy_(offset)
-                    error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
-                else:
-                    error = h - y
-                if inside is not None:
-                    error *= inside
-                total += torch.dot(error.view(-1), error.view(-1))
-                share = 2 / (u.shape[2] * channels)
-                gradient = torch.bmm(weight * share, error) if closed else error * share
-            h.backward(gradient)  # by hand, which spares autograd five passes over the samples
+        for rows, (leaves, coords, values, valid) in zip(places, chunks, strict=True):
+            n_here = coords.shape[2]
+            share = 2 / (n_here * channels)
+            # a solved layer needs all samples at once; otherwise gradients add up over pieces of them
+            piece = n_here if closed else max(1, limit // (len(leaves[0]) * max(shape.width, channels)))
+            for a in range(0, n_here, piece):
+                u, y = coords[:, :, a : a + piece], values[:, :, a : a + piece]
+                inside = None if valid is None else valid[:, :, a : a + piece]
+                own = _turned(leaves)
+                # per cell a mean over its samples, summed over cells: a cell's gradient is the same in any ensemble
+                h = forward(shape, own if masks is None else masks.apply(own, rows), u, hidden=closed)
+                with torch.no_grad():
+                    if closed:
+                        weight, offset = _solve(h, y, inside)
+                        own[-2].copy_(weight)
+                        own[-1].copy_(offset)
+                        error = torch.baddbmm(offset.unsqueeze(2), weight.transpose(1, 2), h).sub_(y)
+                    else:
+                        error = h - y
+                    if inside is not None:
+                        error *= inside
+                    total += torch.dot(error.view(-1), error.view(-1))
+                    gradient = torch.bmm(weight * share, error) if closed else error * share
+                h.backward(gradient)  # by hand, which spares autograd five passes over the samples
         return total / n_values
 
     moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
@@ -231,11 +237,6 @@ def train(
     weights[:, inner:] *= half
     weights[:, -channels:] += middle
     return solve_last(shape, weights, cells) if closed else weights
-
-
-def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
-    return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
 
 
 class _Masks:
@@ -263,6 +264,11 @@ class _Masks:
     def _set(self, kept: np.ndarray) -> None:
         self.kept = kept
         self._factors = [m.to(self._device) for m in _parameters(self._shape, kept)]
+
+
+def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
+    return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
 
 
 @contextmanager
@@ -339,7 +345,7 @@ def measure_spreads(
     own, some = weights[probe], cells[probe]
     count = np.bincount(groups[groups >= 0], minlength=2 * len(shape.sizes))
     ranges = np.full(len(count), 1e-6)
-    for g in np.flatnonzero(count):
+    for g in np.flatnonzero(count).tolist():
         ranges[g] = max(float(np.quantile(np.abs(coded[:, groups == g]), 0.999)), 1e-6)
     before = _mse(shape, own, some)
     costs = np.empty(len(ranges))

@@ -127,12 +127,13 @@ def initial(
             bound = math.sqrt(6 / (i + o))
         else:
             bound = math.sqrt((3 if layer == last else 6) / i)
-        bias_bound = {
+        bias_bounds = {
             "1/sqrt(in)": i**-0.5,
             "1/sqrt(in*out)": max(1, i * o) ** -0.5,
             "zero": 0.0,
             "same as weights": bound,
-        }[bias]
+        }
+        bias_bound = bias_bounds[bias]
         for size, limit in (((groups, i, o), bound), ((groups, o), bias_bound)):
             # drawn on the CPU: the same start on every device
             values = (torch.rand(size, generator=generator) * 2 - 1) * limit

@@ -311,7 +311,7 @@ def _batch_loss(
             mask=mask, clones=clones, create_graph=not settings.first_order,
         )  # fmt: skip
         total = losses.sum() / settings.batch
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total.detach()
 
     return loss
