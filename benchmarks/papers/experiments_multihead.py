@@ -201,7 +201,7 @@ def _baselines(options: Options) -> tuple[str, list[Check]]:
     units = 1
     while (wider := Heads(side // 4, units + 1, units + 1, bias=True)).n_parameters <= siren.n_parameters:
         units = wider.width
-    nets = {
+    nets: dict[str, Heads | Baseline] = {
         "MH-ReLU": Heads(side // 4, units, units, bias=True), "SIREN": siren, "Fourier features": fourier,
         "MH-ReLU of the paper's width": replace(COMPARISON, side=side // 4),
     }  # fmt: skip
