@@ -1,4 +1,4 @@
-# make test | demo | bench | lint | clean. Needs python3 >= 3.11 and pip's index; everything is put into .venv.
+# make test | demo | bench | papers | lint | clean. Needs python3 >= 3.11 and pip's index; everything is put into .venv.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TYPED := build/typed
 
-.PHONY: test demo bench lint clean
+.PHONY: test demo bench papers lint clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q $(ARGS)
@@ -19,6 +19,10 @@ demo: $(VENV)/.plain
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py $(DATA) $(if $(AUDIO),--audio $(AUDIO)) \
 		$(if $(CAPACITY),--capacity $(CAPACITY))
+
+# make papers DATA=folder ARGS="--quick enrp-table1": the experiments of the four works; docs/papers.md
+papers: $(VENV)/.bench
+	$(BIN)/python benchmarks/papers/run.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
 # mypy finds modules by their place on disk: links put formats/ and cli/ where they are imported from
 lint: $(VENV)/.test

@@ -14,12 +14,13 @@ from .fields.base import OnStep, Progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AdamSettings", "FitReport", "descend", "make_adam", "resolve_device"]
+__all__ = ["SERIAL_VALUES", "AdamSettings", "FitReport", "descend", "make_adam", "resolve_device", "threads_for"]
 
 SCHEDULES = ("constant", "cosine", "drops")
 KEEPS = ("best", "last")
 LAST_RATE = 0.01  # of a cosine schedule, as a fraction of the first
 DROP_EVERY, DROP = 50, math.exp(-0.1)  # drops: MH-ReLU's schedule
+SERIAL_VALUES = 2**18  # of one layer: threads_for
 # A look at the loss every so many steps: on a GPU each one waits for the device, and on any device a new best
 # copies all parameters.
 LOOK_EVERY = 10
@@ -157,3 +158,18 @@ def _flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+@contextmanager
+def threads_for(values: int, device: torch.device) -> Iterator[None]:
+    """Let torch use one thread for a while where a layer has few values: on a CPU several would wait for each other
+    longer than they work."""
+    import torch
+
+    before = torch.get_num_threads()
+    if values < SERIAL_VALUES and device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

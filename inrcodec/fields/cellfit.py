@@ -8,13 +8,12 @@ It gains 3 dB over plain Adam at equal steps on small networks, and makes their 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..fitting import AdamSettings, descend, resolve_device
+from ..fitting import SERIAL_VALUES, AdamSettings, descend, resolve_device, threads_for
 from .base import OnStep
 from .layers import MlpShape, flatten, forward, initial, unflatten
 from .masks import Masks
@@ -29,7 +28,6 @@ __all__ = [
     "measure_spreads",
     "solve_last",
     "squared_errors",
-    "torch_threads",
     "train",
 ]
 
@@ -38,7 +36,6 @@ RIDGE = 1e-4  # of the solved layer, relative to features of order 1: keeps its 
 # handed back to the system, and its pages cleared anew, in every step.
 CHUNK_VALUES = 2**22
 CHUNK_VALUES_GPU = 2**26
-SERIAL_VALUES = 2**18  # of one layer, below which threads wait for each other longer than they work
 PADDING = 1.5  # of cells of different sizes: how much larger than another a cell of one chunk may be
 PROBE_CELLS = 64  # cells on which sensitivities are measured
 
@@ -225,7 +222,7 @@ def train(
 
     moved = [p for leaves, *_ in chunks for p in (leaves[:-2] if closed else leaves)]
     scale = (half / peak) ** 2
-    with torch_threads(1 if full_size < SERIAL_VALUES and target.type == "cpu" else None):
+    with threads_for(full_size, target):
         descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
         psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep="last" if prunings else keep,
@@ -242,19 +239,6 @@ def train(
 def _turned(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Matrices [G, in, out] as [G, out, in] and back: so lie their gradients, which autograd otherwise copies."""
     return [p.transpose(1, 2) if p.ndim == 3 else p for p in parameters]
-
-
-@contextmanager
-def torch_threads(n: int | None) -> Iterator[None]:
-    """Let torch use n threads for a while; None leaves them as they are."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def default_adam(shape: MlpShape, *, closed: bool) -> AdamSettings:

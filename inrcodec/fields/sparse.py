@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..fitting import AdamSettings, descend, resolve_device
+from ..fitting import AdamSettings, descend, resolve_device, threads_for
 from .base import OnStep
 from .heads import distinct_shapes, with_constant
 from .layers import MlpShape, evaluate, flatten, forward, initial
@@ -103,11 +103,12 @@ def train_sparse(
         error.backward()
         return error.detach()
 
-    report = descend(
-        [*body, weights, *([offsets] if bias else [])], loss, adam=adam or PAPER_ADAM, iterations=iterations,
-        stage="fit", on_step=on_step, keep=keep, time_limit_s=time_limit_s,
-        psnr_db=lambda mse: float(-10 * np.log10(max(mse, 1e-20))),
-    )  # fmt: skip
+    with threads_for(heads * len(coords[0]) + connections * heads, target):
+        report = descend(
+            [*body, weights, *([offsets] if bias else [])], loss, adam=adam or PAPER_ADAM, iterations=iterations,
+            stage="fit", on_step=on_step, keep=keep, time_limit_s=time_limit_s,
+            psnr_db=lambda mse: float(-10 * np.log10(max(mse, 1e-20))),
+        )  # fmt: skip
     as_array = [t.detach().cpu().numpy().astype(np.float64) for t in (weights, offsets)]
     return SparseFit(flatten(body), as_array[0], as_array[1][:, 0], report.loss)
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..fields.base import OnStep, Progress
-from ..fields.cellfit import torch_threads
 from ..fields.layers import HIDDEN_OMEGA, MlpShape, flatten, forward, initial, unflatten
 from ..fields.locate import gather
-from ..fitting import AdamSettings, descend, make_adam, resolve_device
+from ..fitting import AdamSettings, descend, make_adam, resolve_device, threads_for
 from ..grid import Grid
 from .prior import METHODS, PER_SIGNAL, Prior, biases, largest, survivors
 
@@ -44,7 +43,6 @@ __all__ = [
 
 OTHER_RATES = (1e-2, 5e-4, 2e-3)  # as default_rates, for relu and fourier networks
 PIECE = 50  # outer steps between two states handed out
-SERIAL_VALUES = 2**18  # of one layer, below which torch's threads wait for each other
 
 
 @dataclass(frozen=True)
@@ -227,7 +225,7 @@ def train(
         def report(step: Progress, first: int = first) -> None:
             on_step(Progress("train", first + step.step, settings.n_steps, step.psnr_db))
 
-        with torch_threads(1 if size < SERIAL_VALUES and device.type == "cpu" else None):
+        with threads_for(size, device):
             done = descend(
                 [values], loss, adam=AdamSettings(settings.outer_rate), iterations=stop - state.step, stage="train",
                 on_step=report, psnr_db=psnr_db, keep="last", optimiser=optimiser,
