@@ -359,7 +359,8 @@ def spectral(options: Options) -> Outcome:
         "step looked at). In brackets: the independent re-implementation on noise of its own, 500 steps. The numbers "
         "of the published plot (256², 2,295,296 parameters, 2000 epochs) are not known; one head there costs 900 "
         "GFLOP a step, days.\n\n" + markdown(head, rows) + "\nThe claim: with few heads PSNR falls steeply with "
-        "frequency, with many it stays high; the conditions below say whether it holds. But a head then has few pixels and many weights (115,456 parameters for "
+        "frequency, with many it stays high; the conditions below say whether it "
+        "holds. But a head then has few pixels and many weights (115,456 parameters for "
         "4,096 pixels), so this shows memory, not a bias that was overcome: with 64² heads every head has one pixel.\n"
     )
     ours = f"octave 1 to 32: one head {found[1][1]:.1f} to {found[1][32]:.1f}, 16² heads {found[16][1]:.1f} to "
