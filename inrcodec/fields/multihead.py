@@ -188,7 +188,7 @@ class MultiheadMlpField(Field):
             return math.sqrt(12) * 10 ** (-settings.psnr_db / 20)
         if settings.target_bytes or settings.bits_per_sample or settings.kbit_per_s:
             step = 1e-6
-        elif settings.width is not None:  # the size is the caller's own choice
+        elif settings.width is not None or settings.connections is not None:  # the size is the caller's own choice
             return step
         some = heads[np.linspace(0, len(heads) - 1, min(len(heads), 2048)).astype(int)]
         bands = np.asarray(self.layouts[1].bands)
