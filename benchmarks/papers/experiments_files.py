@@ -76,7 +76,8 @@ def files(options: Options) -> Outcome:
         "clamped, of what the file decodes to; sounds: SNR, for which Opus, made for ears, does not aim. Seconds are "
         "of whole processes on one core, start included. The prior was trained once, on other photos, in "
         f"{prior_s:.0f} s: `inrcodec prior train PHOTOS -o photos.inp {TRAIN}`. ENRP's search comes on top of its "
-        "encode time; it has α = 1, for at 7 it takes networks too small for these bytes.\n\n" + "\n".join(sections) + "\nThe default's lead over the best of the four works at equal bytes: "
+        "encode time; it has α = 1, for at 7 it takes networks too small for these bytes.\n\n" + "\n".join(sections)
+        + "\nThe default's lead over the best of the four works at equal bytes: "
         + ", ".join(f"{lead[n]:+.1f} dB on {n} ({best[n].label})" for n in lead) + ".\n"
     )  # fmt: skip
     ours = f"default ahead of the best of the four by {min(lead.values()):.1f} to {max(lead.values()):.1f} dB"
