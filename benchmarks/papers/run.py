@@ -70,7 +70,7 @@ def main() -> int:
         _keep(experiment.name, args, {
             "ours": outcome.ours, "body": outcome.body, "checks": [asdict(c) for c in outcome.checks],
             "seconds": seconds, "date": datetime.now(UTC).strftime("%Y-%m-%d"), "device": args.device,
-            "command": _command(experiment.name, args),
+            "command": _command(experiment.name, args), "machine": _machine(),
         })  # fmt: skip
         say(f"  {outcome.ours}; {seconds:.0f} s")
         for check in outcome.checks:
@@ -93,7 +93,6 @@ def page(every: list[Experiment]) -> str:
         "(sounds: peak-to-peak 2, so 10·log10(4/MSE)); *ENRP's* is 10·log10(1/MSE) of signals in [−1, 1], "
         "6.02 dB less than ordinary; the other three works use the ordinary one, without clamping.",
         "",
-        table(("what", "value"), [m for m in machine() if m[0] not in ("inrcodec", "libraries in Pillow")]),
         "## Every figure and table, at a glance",
         "",
         "| row | what | the paper | ours | size of the run | conditions |",
@@ -119,7 +118,7 @@ def page(every: list[Experiment]) -> str:
         parts += [f'<a id="{e.name}"></a>', "", f"## {e.title}", ""]
         parts += [
             f"`{result['command']}` ({f'row {numbers}; ' if numbers else ''}{size}, {result['seconds']:.0f} s, "
-            f"{result['date']})",
+            f"{result['date']}; {result['machine']})",
             "",
             result["body"].strip(),
             "",
@@ -152,6 +151,15 @@ def _keep(name: str, args: argparse.Namespace, result: dict[str, Any]) -> None:
     beside = RESULTS / f"{name}.part"
     beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
     beside.replace(RESULTS / f"{name}.json")
+
+
+def _machine() -> str:
+    facts = dict(machine())
+    wanted = ("numpy", "torch")
+    versions = [v for v in facts["packages"].split(", ") if v.split()[0] in wanted]
+    return ", ".join(
+        [facts["CPU"], f"{facts['cores']} cores", f"Python {facts['Python']}", *versions, facts["threads"]]
+    )
 
 
 def _plain(value: object) -> object:
