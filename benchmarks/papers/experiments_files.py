@@ -182,8 +182,8 @@ def _prior(options: Options) -> float:
     if PRIOR.exists() and facts.exists():
         return float(json.loads(facts.read_text())["seconds"])
     PRIOR.parent.mkdir(parents=True, exist_ok=True)
-    folder = options.data / "photos" if options.data is not None else None
-    train = sorted(p.resolve() for p in folder.glob("*.jpg")) if folder and folder.is_dir() else [ROOT / "samples" / "coffee.png"]
+    photos = sorted((options.data / "photos").glob("*.jpg")) if options.data is not None else []
+    train = [p.resolve() for p in photos] or [ROOT / "samples" / "coffee.png"]
     steps = "--outer-steps 100 --steps-per-round 10" if options.quick else ""
     seconds = _inrcodec(f"prior train {shlex.join(map(str, train))} -o {PRIOR} -f {TRAIN} {steps}", PRIOR.parent)
     facts.write_text(json.dumps({"seconds": seconds}))
