@@ -45,7 +45,7 @@ def _text(facts: dict[str, Any]) -> str:
     if facts["segments"]:
         grid = ("segments", f"{facts['segments']:,}, by a label map in the file")
     rows += [
-        ("field", f"{facts['arch']}, {facts['body']} body"),
+        ("field", f"{facts['arch']}, {facts['body']} body" + _connected(facts)),
         grid,
         ("weights", f"{facts['parameters']:,}, {facts['macs_per_sample']:,.0f} MAC per sample at 1×"),
         ("cost", f"{human_flops(facts['flops'])}FLOP for all of it at 1×, as {_counted(facts)}"),
@@ -61,6 +61,10 @@ def _text(facts: dict[str, Any]) -> str:
     rows.append(("bytes", ", ".join(f"{kind} {n:,}" for kind, n in sections.items())))
     rows.append(("checksum", f"{facts['digest'] or 'cut off'}, written by inrcodec {facts['encoder']}"))
     return "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
+
+
+def _connected(facts: dict[str, Any]) -> str:
+    return f", heads on {facts['connections']} of its units each" if facts["connections"] else ""
 
 
 def _counted(facts: dict[str, Any]) -> str:

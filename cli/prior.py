@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from inrcodec.cli.options import (
+    STREAM,
     How,
     check_input,
     claim_output,
@@ -85,6 +86,9 @@ def train(
 ) -> None:  # fmt: skip
     """Learn from SIGNALS where networks of such signals start best, and which of their weights may go.
 
+    The prior serves signals of one kind and number of channels: alpha is left out, gray pictures among colour ones
+    become colour, and gray pictures alone make a prior for gray ones.
+
     Training that is interrupted goes on where it was when the command is given again: its state is kept in
     FILE.part until FILE is written; -f starts anew.
 
@@ -92,10 +96,12 @@ def train(
       inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
       inrcodec prior train -r faces/ -o faces.inp --width 64 --patch 32 --outer-steps 5000
     """
+    if output == STREAM:
+        raise click.UsageError("-o -: the prior has to be a file, beside which training keeps its state")
     if not claim_output(signals[0], output, how, kind="a prior file", folder=False):
         return
     from inrcodec.formats.files import write_atomically
-    from inrcodec.formats.prior_file import pack_prior
+    from inrcodec.formats.prior_file import pack_prior, unpack_prior
 
     from inrcodec.fields.layers import MlpShape
     from inrcodec.priors import meta
@@ -110,13 +116,16 @@ def train(
     inner, outer, fit = meta.default_rates(omega) if body == "siren" else meta.OTHER_RATES
     schedule = meta.schedule_for(meta.n_weights(shape), sparsity=sparsity, rounds=rounds)
     asked = meta.MetaSettings(
-        method=method, schedule=schedule, inner_rate=inner_rate or inner, outer_rate=outer_rate or outer, **options
-    )
+        method=method, schedule=schedule, inner_rate=inner if inner_rate is None else inner_rate,
+        outer_rate=outer if outer_rate is None else outer_rate, **options,
+    )  # fmt: skip
     shape, settings = meta.plan(shape, asked)
     state = _run(shape, tasks, settings, output, how)
     made = meta.make_prior(shape, tasks, settings, state, kind=kind, schedule=schedule, steps=fit_steps, rate=fit)
+    data = pack_prior(made)
+    unpack_prior(data)  # what cannot be read must not replace the training's state
     with naming_output(output):
-        write_atomically(output, pack_prior(made), overwrite=True)
+        write_atomically(output, data, overwrite=True)
     _part(output).unlink(missing_ok=True)
     if not how.quiet:
         say(f"{output}: prior {made.id:016x}, {made.kept:,} of {made.n_parameters:,} weights kept, "

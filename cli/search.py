@@ -66,7 +66,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 class _Pair(click.ParamType[tuple[int, int]]):
     """256x3: width and depth."""
 
-    name = "WxD"
+    name = "WIDTHxDEPTH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         match = re.fullmatch(r"\s*(\d{1,4})x(\d{1,4})\s*", str(value).lower())
@@ -79,7 +79,9 @@ class _Pair(click.ParamType[tuple[int, int]]):
 @click.argument("source", metavar="SIGNAL")
 @click.option("-o", "--output", metavar="FILE", help=f"Where to keep what is found.  [SIGNAL with {DEFAULT_FILE}]")
 @click.option("--grid", default="auto", metavar="N|CxR|auto", show_default=True, help="Cells, one network each.")
-@click.option("--max-flops", type=_Flops(), default="1G", show_default=True, help="Of all samples; more do not count.")
+@click.option(
+    "--max-flops", type=_Flops(), help="Of all samples; more do not count.  [1G; for more than 128x128, as many each]"
+)
 @click.option("--alpha", type=float, default=7, show_default=True, help="dB that ten times the FLOPs must buy.")
 @click.option("--widths", type=_Numbers(), default="16,32,64,128,256", show_default=True, help="To choose from.")
 @click.option("--depths", type=_Numbers(), default="1-5", show_default=True, help="To choose from.")
@@ -113,7 +115,7 @@ class _Pair(click.ParamType[tuple[int, int]]):
 @version_option
 def search(
     *, source: str, output: str | None, plot: str | None, as_json: bool, force: bool, progress: bool | None,
-    quiet: bool, max_pixels: int, **options: Any,
+    quiet: bool, max_pixels: int, max_flops: float | None, **options: Any,
 ) -> None:  # fmt: skip
     """Find the width and depth that suit an ensemble's networks.
 
@@ -134,12 +136,14 @@ def search(
     from inrcodec.cli.progress import stage_reporter
     from inrcodec.formats.files import read_signal, write_atomically
 
-    from inrcodec.search import Problem, SearchSettings
+    from inrcodec.search import Problem, SearchSettings, default_bound
     from inrcodec.search import search as run
     from inrcodec.search_result import document, pack
 
-    settings = SearchSettings(**options)
     signal = read_signal(source, max_samples=max_pixels)
+    if max_flops is None:
+        max_flops = default_bound(signal.meta)
+    settings = SearchSettings(max_flops=max_flops, **options)
     with naming_input(source):
         problem = Problem.of(signal, settings)
     known = _known(target, problem, force)
@@ -181,7 +185,7 @@ def search(
 def settings_from(wanted: str, signal: Signal, settings: EncodeSettings, on_step: OnStep | None) -> EncodeSettings:
     """What `encode --search` encodes with: the result in the file `wanted`, or, for 'auto', that of a search made now
     with the defaults, but one training of QUICK_ITERATIONS steps a pair. Raises FormatError, ValueError."""
-    from inrcodec.search import Problem, SearchSettings, search
+    from inrcodec.search import Problem, SearchSettings, default_bound, search
     from inrcodec.search_result import Found, chosen_settings
 
     if wanted != "auto":
@@ -189,7 +193,7 @@ def settings_from(wanted: str, signal: Signal, settings: EncodeSettings, on_step
             return chosen_settings(_read(wanted), signal, settings)
     asked = SearchSettings(
         grid=settings.grid, body=settings.body_or_default, repeats=QUICK_REPEATS, iterations=QUICK_ITERATIONS,
-        seed=settings.seed, device=settings.device,
+        seed=settings.seed, device=settings.device, max_flops=default_bound(signal.meta),
     )  # fmt: skip
     problem = Problem.of(signal, asked)
     result = search(problem, asked, on_step=on_step or (lambda _: None))

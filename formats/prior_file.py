@@ -19,7 +19,7 @@ from inrcodec.formats.header import BODIES, KINDS, float_bits, float_of, integer
 
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.frames import decompress
-from inrcodec.priors.prior import METHODS, Prior
+from inrcodec.priors.prior import MAX_ROUNDS, METHODS, Prior
 
 __all__ = ["MAGIC", "find_prior", "pack_prior", "read_prior", "unpack_prior"]
 
@@ -29,7 +29,7 @@ LEVEL = 19
 ID_BYTES = 8
 MAX_HEADER_BYTES = 2**12
 MAX_FILE_BYTES = 2**27
-MAX_ROUNDS, MAX_FACTS, MAX_TEXT = 64, 32, 32
+MAX_FACTS, MAX_TEXT = 32, 32
 FOLDERS = "INRCODEC_PRIORS"  # folders with .inp files, as PATH has those of programs
 METHOD_IDS = {"maml": 1, "maml-random": 2, "dense-narrow": 3, "maml-one-shot": 4, "maml-imp": 5, "scratch": 6}
 assert set(METHOD_IDS) == set(METHODS)
@@ -91,6 +91,8 @@ def find_prior(wanted: int) -> Prior | None:
     of a prior file, so that the others need not be read."""
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         for path in sorted(Path(folder).glob("*.inp")):
+            if not path.is_file() or not os.access(path, os.R_OK):  # a folder, a pipe, another's
+                continue
             with open(path, "rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - ID_BYTES - 4))
                 if file.read(ID_BYTES) != _id_bytes(wanted):

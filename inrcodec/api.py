@@ -42,7 +42,7 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
 
     source: a path, a Signal, a PIL image, or an array: uint8/uint16 [H, W] or [H, W, 1…4] is a picture, with
     sample_rate_hz [N] or [N, C] is a sound, anything else of 1 to 3 axes (and channels) plain numbers.
-    settings: fields of EncodeSettings. Raises ValueError, OSError, InrError.
+    settings: fields of EncodeSettings; prior may be a path. Raises ValueError, OSError, InrError.
 
     >>> import numpy as np
     >>> data = encode(np.zeros((32, 48, 3), np.uint8), quality=60)
@@ -55,7 +55,11 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
         raise ValueError(f"unknown setting {sorted(unknown)[0]}; settings are {', '.join(sorted(allowed))}")
     if settings.get("segments") is not None:
         settings.setdefault("partition", "segments")
-    if settings.get("partition") == "segments":
+    if isinstance(prior := settings.get("prior"), str | os.PathLike):
+        from .formats.prior_file import read_prior
+
+        settings["prior"] = read_prior(prior)
+    if settings.get("partition") == "segments" or prior is not None:
         settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])
@@ -234,6 +238,7 @@ class Reader:
             "body": h.field.body,
             "grid": list(h.cells),
             "segments": h.field.segments,
+            "connections": h.field.connections,
             "prior": f"{h.field.prior:016x}" if h.field.prior else None,
             "kept": h.field.kept,
             "cell_samples": list(largest_cell(h)),

@@ -38,6 +38,7 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "Sweep",
+    "default_bound",
     "evaluate",
     "search",
     "sweep_all",
@@ -68,7 +69,7 @@ class SearchSettings:
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     depths: tuple[int, ...] = (1, 2, 3, 4, 5)
     start: Pair = (256, 3)
-    max_flops: float = 1e9
+    max_flops: float = 1e9  # of all samples; the paper's, for 128 × 128 of them: see default_bound
     alpha: float = 7.0  # dB that ten times the FLOPs have to buy
     max_rounds: int = 5
     exhaustive: bool = False
@@ -242,6 +243,11 @@ def search(
 
     method = sweep_all if settings.exhaustive else sweep_by_turns
     return method(score, problem.flops, settings, on_sweep)
+
+
+def default_bound(signal: SignalMeta) -> float:
+    """max_flops where none is asked for: the paper's for up to its 128 × 128 samples, as many per sample above."""
+    return 1e9 * max(1.0, signal.n_samples / 128**2)
 
 
 def sweep_by_turns(

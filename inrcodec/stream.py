@@ -102,7 +102,7 @@ class TensorLayout:
 
     sizes[d][c] is the number of frequencies cell c has on axis d: codes at or above it do not exist (they are
     0 in memory and absent from the file). () where all exist. bands: for tensors without frequency order
-    (MLP weights), the statistical class of each index of the only frequency axis.
+    (MLP weights), the statistical class of each index of the only frequency axis; of a label map, the number of labels.
     """
 
     name: str  # spline | body | labels | heads

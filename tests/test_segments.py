@@ -19,6 +19,7 @@ from PIL import Image
 import inrcodec
 from inrcodec import codec
 from inrcodec.entropy import TABLE_SETS, make_coder
+from inrcodec.entropy.labels import ESCAPE, LabelTile
 from inrcodec.errors import FormatError, InrError
 from inrcodec.fields.cellfit import UnequalCells
 from inrcodec.fields.segmented import boxes_of, labels_at
@@ -124,7 +125,7 @@ def test_every_distinct_colour_of_a_map_is_a_region(mode: str) -> None:
 
 
 def coded(labels: np.ndarray, coder: str) -> tuple[bytes, np.ndarray]:
-    layouts = (TensorLayout("labels", "labels", 1, (), labels.shape),)
+    layouts = (TensorLayout("labels", "labels", 1, (), labels.shape, bands=(int(labels.max()) + 1,)),)
     chunks = [(Part(0, tuple((0, n) for n in labels.shape), 0, 1),)]
     codes = labels[None].astype(np.int32)
     payload = make_coder(coder, TABLE_SETS[coder]).encode([codes], layouts, chunks)
@@ -147,11 +148,25 @@ def test_a_map_costs_less_than_half_its_png() -> None:
 
 
 def test_a_rank_that_no_neighbour_has_is_refused() -> None:
-    from inrcodec.entropy.labels import LabelTile
-
     labels = np.zeros((1, 4, 4), np.int32)
-    with pytest.raises(FormatError, match="neighbour"):  # the first position has one known neighbour: ranks end at 0
-        LabelTile(labels, None, 0, ()).run(0, 1, np.zeros(0), lambda contexts, _: np.full(len(contexts), 1, np.int32))
+    codes = iter([ESCAPE])  # of the first position; the next has one known neighbour: ranks end at 0
+    with pytest.raises(FormatError, match="neighbour"):
+        LabelTile(labels, None, 0, (3,)).run(
+            0, 1, np.zeros(0), lambda contexts, _: np.full(len(contexts), next(codes, 1), np.int32)
+        )
+
+
+@pytest.mark.parametrize("first", [ESCAPE - 1, ESCAPE + 3])
+def test_a_first_label_that_cannot_be_ends_the_decoding_at_once(first: int) -> None:
+    calls = []
+
+    def code(contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
+        calls.append(len(contexts))
+        return np.full(len(contexts), first, np.int32)
+
+    with pytest.raises(FormatError, match="wanted 0 to 2"):
+        LabelTile(np.zeros((1, 64, 64), np.int32), None, 0, (3,)).run(0, 1, np.zeros(0), code)
+    assert calls == [1]
 
 
 # --- evaluation
@@ -305,7 +320,10 @@ def test_a_label_beyond_the_segments_is_damage(encoded: bytes, coder: str, label
     decoder = codec.Decoder(stream.header, max_samples=2**16)
     codes = [c.copy() for c in decoder.codes(stream.payloads)]
     codes[0][0, 5, 7] = label
-    payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, decoder.field.layouts, decoder._chunks)
+    labels, heads = decoder.field.layouts
+    payloads = make_coder(coder, TABLE_SETS[coder]).encode(
+        codes, (replace(labels, bands=(2**21,)), heads), decoder._chunks
+    )
     header = replace(stream.header, coder=coder, table_set=TABLE_SETS[coder])
     changed = inrcodec.open(pack(replace(stream, header=header, payloads=tuple(payloads), digest=codec.digest(codes))))
     for attempt in (changed.verify, changed.decode):

@@ -30,6 +30,7 @@ class LabelTile:
 
     def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
         self._labels = codes[0]
+        (self._n_labels,) = bands
 
     def stops(self, low: int, high: int) -> np.ndarray:
         return np.zeros(0, np.int64)
@@ -37,7 +38,7 @@ class LabelTile:
     def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
         height, width = self._labels.shape
         first = self._labels[:1, :1]
-        first[...] = code(np.zeros(1, np.int64), first.ravel() + ESCAPE) - ESCAPE
+        first[...] = self._escaped(code(np.zeros(1, np.int64), first.ravel() + ESCAPE))
         for half in _halves(max(height, width)):
             for at, kind in (((half, half), 0), ((0, half), 1), ((half, 0), 1)):
                 rows, columns = (np.arange(a, n, 2 * half) for a, n in zip(at, (height, width), strict=True))
@@ -55,7 +56,17 @@ class LabelTile:
         rank, each = np.minimum(got, ESCAPE - 1), np.arange(len(got))
         if ((got < ESCAPE) & (votes[rank, each] == 0)).any():
             raise FormatError("label map: a code names a neighbour that is not there")
-        self._labels[place] = np.where(got < ESCAPE, labels[rank, each], got - ESCAPE).reshape(place[0].size, -1)
+        escaped = got >= ESCAPE
+        named_labels = labels[rank, each]
+        named_labels[escaped] = self._escaped(got[escaped])
+        self._labels[place] = named_labels.reshape(place[0].size, -1)
+
+    def _escaped(self, codes: np.ndarray) -> np.ndarray:
+        """Codes that stand for labels themselves -> those labels."""
+        labels = codes - ESCAPE
+        if labels.size and (int(labels.min()) < 0 or int(labels.max()) >= self._n_labels):
+            raise FormatError(f"label map: labels {labels.min()} to {labels.max()}, wanted 0 to {self._n_labels - 1}")
+        return labels
 
     def _candidates(self, rows: np.ndarray, columns: np.ndarray, half: int, kind: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels [4, N] of the known neighbours by rank, and their votes [4, N]; 0 votes where there are fewer."""

@@ -64,7 +64,7 @@ class SegmentedField(EnsembleField):
     @property
     def layouts(self) -> tuple[TensorLayout, ...]:
         return (
-            TensorLayout("labels", "labels", 1, (), self.signal.shape),
+            TensorLayout("labels", "labels", 1, (), self.signal.shape, bands=(self.spec.segments,)),
             TensorLayout(
                 "heads", "plain", 1, (self.shape.n_parameters,), (self.spec.segments,), bands=self.shape.groups
             ),

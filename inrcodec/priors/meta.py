@@ -18,7 +18,7 @@ from ..fields.layers import HIDDEN_OMEGA, MlpShape, flatten, forward, initial, u
 from ..fields.locate import gather
 from ..fitting import AdamSettings, descend, make_adam, resolve_device, threads_for
 from ..grid import Grid
-from .prior import METHODS, PER_SIGNAL, Prior, biases, largest, survivors
+from .prior import MAX_ROUNDS, METHODS, PER_SIGNAL, Prior, biases, largest, survivors
 
 if TYPE_CHECKING:
     import torch
@@ -156,8 +156,8 @@ def schedule_for(n: int, *, sparsity: float, rounds: int | None = None) -> tuple
         raise ValueError(f"--sparsity {sparsity:g}: wanted the fraction to remove, 0 to less than 1")
     wanted = max(1, round(n * (1 - sparsity)))
     if rounds is not None:
-        if rounds < 1:
-            raise ValueError(f"--rounds {rounds}: wanted at least 1")
+        if not 1 <= rounds <= MAX_ROUNDS:
+            raise ValueError(f"--rounds {rounds}: wanted 1 to {MAX_ROUNDS}")
         shares = [round(n * (wanted / n) ** (k / rounds)) for k in range(1, rounds + 1)]
         return tuple(sorted({s for s in shares if s < n}, reverse=True))
     left: list[int] = []
