@@ -46,13 +46,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Experiment:
-    """rows: of the table in docs/papers.md, one per figure or table of a paper. paper: its figure, in one line."""
+    """rows: of the table in docs/papers.md, one per figure or table of a paper. paper: its figure, in one line. size:
+    what a run without --quick is, against the paper's."""
 
     rows: tuple[int, ...]
     name: str
     title: str
     paper: str
     run: Callable[[Options], Outcome]
+    size: str = "stand-in"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

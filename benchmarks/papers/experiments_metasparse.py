@@ -93,15 +93,11 @@ def meta_training(options: Options) -> Outcome:
             ),
             f"Weights left at the four levels: {', '.join(map(str, counted))} (PAPERS 3.6: 5165, 2116, 1355, 868); "
             "of each "
-            f"matrix at 6.9 %: {' / '.join(f'{s:.2f}' for s in shares)} (PAPERS 3.6: .98 / .05 / .06 / .06 / .40): "
-            "the first "
-            "layer is hardly touched, as its weights are the largest.",
+            f"matrix at 6.9 %: {' / '.join(f'{s:.2f}' for s in shares)} (PAPERS 3.6: .98 / .05 / .06 / .06 / .40).",
             "",
             f"At 10.7 % of the weights, 100 Adam steps: magnitude {best:.2f} dB, random {other:.2f} dB (PAPERS 3.6: "
             "29.05 "
-            "and 17.02). The faces here are a drawing of our own, smoother than that of PAPERS 3.6: dense networks "
-            "fit them "
-            "better.",
+            "and 17.02). The faces here are a drawing of our own.",
         ]
     )
     return Outcome(

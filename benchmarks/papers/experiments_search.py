@@ -90,5 +90,6 @@ EXPERIMENTS = (
     Experiment(
         (4,), "enrp-search", "ENRP Algorithm 1 and figure 3: the search",
         "(w, d) = (64, 5), (64, 2), (128, 1) at M = 2, 4, 8; 2 to 3 rounds", algorithm_1,
+        "the paper's, M ≤ 8, one training a pair",
     ),
 )  # fmt: skip

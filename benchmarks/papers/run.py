@@ -3,7 +3,7 @@
     python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick] [--device auto] [--list]
 
 Every outcome is kept in docs/papers/NAME.json, the full run and the quick one apart; the page shows the full one
-where there is one. NAME: an experiment's name, or a prefix of it; none: all. --page only writes the page anew.
+where there is one, and NAME.note.md, written by hand, behind it. NAME: an experiment's name, or a prefix of it; none: all. --page only writes the page anew.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ def page(every: list[Experiment]) -> str:
             result["body"].strip(),
             "",
         ]
+        if (note := RESULTS / f"{e.name}.note.md").exists():  # what somebody saw in the run shown, by hand
+            parts += [f"*Note of {result['date']}.* {note.read_text(encoding='utf-8').strip()}", ""]
         if result["checks"]:
             parts += [
                 table(
@@ -136,7 +138,7 @@ def page(every: list[Experiment]) -> str:
 def _shown(kept: dict[str, Any], experiment: Experiment) -> tuple[str, dict[str, Any]] | None:
     for size in ("full", "quick"):
         if result := kept.get(experiment.name, {}).get(size):
-            return size, result
+            return experiment.size if size == "full" else size, result
     return None
 
 
