@@ -9,8 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import ROOT
@@ -28,6 +29,7 @@ KBIT_PER_S = 48.0
 DEFAULT = "**default** (cosines)"
 FOUR = ("ENRP", "MH-ReLU", "Meta-SparseINR", "Partition")
 PRIOR = ROOT / "build" / "papers" / "photos.inp"
+ROWS = PRIOR.with_name("files-rows.json")
 TRAIN = "--patch 64 --width 40 --depth 2 --sparsity 0.85 --rounds 8 --outer-steps 1500 --steps-per-round 100"
 
 
@@ -43,14 +45,14 @@ class System:
 
 SYSTEMS = (
     System(DEFAULT, "--tune psnr", "--tune psnr"),
-    System("ENRP, SIREN per cell", "--arch ensemble --iterations 600", "--arch ensemble --iterations 600"),
-    System("ENRP, Algorithm 1", "--search FOUND --iterations 600", "--search FOUND --iterations 600"),
+    System("ENRP, SIREN per cell", "--arch ensemble --iterations 400", "--arch ensemble --iterations 400"),
+    System("ENRP, Algorithm 1", "--search FOUND --iterations 400", "--search FOUND --iterations 400"),
     System("MH-ReLU, dense heads", "--body relu --iterations 10000", "--body relu --iterations 10000"),
     System("MH-ReLU, sparse heads", "--body relu --connections 8", "--body relu --connections 8"),
     System("multi-head SIREN (ours)", "--body siren --iterations 10000", "--body siren --iterations 10000"),
-    System("Meta-SparseINR", "--prior PRIOR --iterations 300", ""),
-    System("Partition, grid (PoG)", "--partition grid --arch ensemble --grid 3 --iterations 300", ""),
-    System("Partition, segments (PoS)", "--partition segments --grid 3 --iterations 300", ""),
+    System("Meta-SparseINR", "--prior PRIOR --iterations 150", ""),
+    System("Partition, grid (PoG)", "--partition grid --arch ensemble --grid 3 --iterations 120", ""),
+    System("Partition, segments (PoS)", "--partition segments --grid 3 --iterations 120", ""),
 )  # fmt: skip
 
 
@@ -102,20 +104,20 @@ class _Row:
 
 def _rows(path: Path, *, is_sound: bool, work: Path, options: Options) -> Iterator[_Row]:
     target = _target(path, is_sound)
+    kept = _kept()
     yield _opus(path, target, work) if is_sound else _jpeg(path, target)
     for system in SYSTEMS:
         words = system.sound if is_sound else system.picture
         if not words:
             continue
-        if "FOUND" in words:
-            found = work / f"{path.stem}.search.json"
-            grid = "216 --max-flops 100M" if is_sound else "16x10 --max-flops 120M"
-            _inrcodec(f"search {path} -o {found} --grid {grid} --repeats 1 --iterations 100 --widths 3,4,5,6,7,8,10 "
-                      "--depths 0-3 --start 8x2 --alpha 1", work)  # fmt: skip
-            chosen = json.loads(found.read_text())["result"]
-            options.say(f"  search: width {chosen['width']}, depth {chosen['depth']}")
         if options.quick:
-            words = words.replace(" --iterations 10000", "").replace(" --iterations 600", " --iterations 60")
+            words = words.replace(" --iterations 10000", "").replace(" --iterations 400", " --iterations 60")
+        key = f"{path.name} {target} {system.label} {words}"
+        if key in kept:
+            yield _Row(*kept[key])
+            continue
+        if "FOUND" in words and not (work / f"{path.stem}.search.json").exists():
+            _search(path, is_sound, work, options)
         out = work / "out.inr"
         real = words.replace("FOUND", str(work / f"{path.stem}.search.json")).replace("PRIOR", str(PRIOR))
         encode_s = _inrcodec(f"encode {path} -o {out} -f --target-size {target} {real}", work)
@@ -125,8 +127,24 @@ def _rows(path: Path, *, is_sound: bool, work: Path, options: Options) -> Iterat
         quality = facts["snr_db"] if is_sound else facts["psnr_db"]
         row = _Row(system.label, words.replace("PRIOR", PRIOR.name).replace("FOUND", "FILE"), out.stat().st_size,
                    float(quality), encode_s, decode_s)  # fmt: skip
+        ROWS.write_text(json.dumps(_kept() | {key: astuple(row)}))
         options.say(f"  {path.name}: {row.label}: {row.n_bytes} bytes, {row.quality:.2f} dB, {row.encode_s:.1f} s")
         yield row
+
+
+def _kept() -> dict[str, list[Any]]:
+    """Rows of an earlier run that was cut."""
+    return json.loads(ROWS.read_text()) if ROWS.exists() else {}
+
+
+def _search(path: Path, is_sound: bool, work: Path, options: Options) -> None:
+    """Algorithm 1, for about as many weights as the bytes pay."""
+    found = work / f"{path.stem}.search.json"
+    grid = "216 --max-flops 100M" if is_sound else "16x10 --max-flops 120M"
+    _inrcodec(f"search {path} -o {found} --grid {grid} --repeats 1 --iterations 60 --widths 3,4,5,6,7,8,10 "
+              "--depths 0-3 --start 8x2 --alpha 1", work)  # fmt: skip
+    chosen = json.loads(found.read_text())["result"]
+    options.say(f"  search: width {chosen['width']}, depth {chosen['depth']}")
 
 
 def _inrcodec(command: str, work: Path) -> float:

@@ -376,7 +376,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         (10,), "mh-generalisation", "MH-ReLU: trained on 256², tested at 512²",
-        "the test peaks at 64² heads (26.99 / 31.39 / 31.21 dB), and collapses at 128²", generalisation, "the paper's, s ≥ 16",
+        "the test peaks at 64² heads (26.99 / 31.39 / 31.21 dB), and collapses at 128²", generalisation,
+        "the paper's, s ≥ 16",
     ),
     Experiment(
         (11,), "mh-spectral", "MH-ReLU: spectral bias on Perlin noise",

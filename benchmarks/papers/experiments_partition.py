@@ -139,7 +139,8 @@ def _p_check(growth: Growth, axes: int) -> Check:
 
 EXPERIMENTS = (
     Experiment((15,), "partition-1d", "Partition: steps over boundaries in 1-D", "p = 1.066", run_1d, "the paper's"),
-    Experiment((16,), "partition-2d", "Partition: steps over boundaries in 2-D", "p = 1.008", run_2d, "the paper's, 6 of 25 sizes"),
+    Experiment((16,), "partition-2d", "Partition: steps over boundaries in 2-D", "p = 1.008", run_2d,
+               "the paper's, 6 of 25 sizes"),
     Experiment((17,), "partition-local", "Partition: local against global coordinates", "not in the paper", run_local),
     Experiment(
         (18, 19), "partition-pog", "Partition: a picture whole, by grid, by segments",

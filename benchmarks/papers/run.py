@@ -3,7 +3,8 @@
     python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick] [--device auto] [--list]
 
 Every outcome is kept in docs/papers/NAME.json, the full run and the quick one apart; the page shows the full one
-where there is one, and NAME.note.md, written by hand, behind it. NAME: an experiment's name, or a prefix of it; none: all. --page only writes the page anew.
+where there is one, and NAME.note.md, written by hand, behind it. NAME: an experiment's name, or a prefix of it; none:
+all. --page only writes the page anew.
 """
 
 from __future__ import annotations
