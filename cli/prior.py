@@ -24,6 +24,7 @@ from inrcodec.cli.options import (
 )
 
 from inrcodec.errors import FormatError
+from inrcodec.settings import PRIOR_METHODS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from inrcodec.priors.meta import MetaSettings, MetaState, Tasks
     from inrcodec.priors.prior import Prior
 
-METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
 FOURIER_FEATURES = 32
 
 
@@ -61,7 +61,7 @@ def prior() -> None:
 )
 @click.option("--patch", type=click.IntRange(1, 2**20), help="Samples per axis of a cell.  [32; sounds 1024]")
 @click.option(
-    "--method", type=click.Choice(METHODS), default="maml", show_default=True,
+    "--method", type=click.Choice(PRIOR_METHODS), default="maml", show_default=True,
     help="Meta-learning and pruning by magnitude in turns, or one of the baselines of Meta-SparseINR.",
 )  # fmt: skip
 @click.option("--sparsity", type=float, default=0.8, show_default=True, help="Fraction of the weights to remove.")

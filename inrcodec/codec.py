@@ -318,8 +318,8 @@ def _field(header: Header, prior: Prior | None) -> Field:
     if f.prior and (prior is None or prior.id != f.prior):
         other = "" if prior is None else f", not {prior.id:016x}"
         raise UnsupportedError(
-            f"needs prior {f.prior:016x}{other} (a {f.body} network of width {f.width} and depth {f.depth} with "
-            f"{f.kept:,} weights kept); --prior FILE gives it"
+            f"needs prior {f.prior:016x} (a {f.body} network of width {f.width} and depth {f.depth} with "
+            f"{f.kept:,} weights kept){other}; --prior FILE gives it, or its folder in INRCODEC_PRIORS"
         )
     try:
         return _make_field(f, header.signal, header.grid, prior)

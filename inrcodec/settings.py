@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
     from .priors.prior import Prior
 
-__all__ = ["ARCHS", "BODIES", "CODERS", "DecodeSettings", "EncodeSettings", "PARTITIONS", "TUNES"]
+__all__ = ["ARCHS", "BODIES", "CODERS", "DecodeSettings", "EncodeSettings", "PARTITIONS", "PRIOR_METHODS", "TUNES"]
 
 ARCHS = ("multihead", "ensemble")
 BODIES = ("cosine", "relu", "siren", "fourier")
 CODERS = ("auto", "range", "zstd")
 TUNES = ("perceptual", "psnr")
 PARTITIONS = ("grid", "segments")
+# maml: Meta-SparseINR, magnitude pruning and meta-training in turns (PAPERS 3.2); the others are its baselines (3.3)
+PRIOR_METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
 MAX_SAMPLES = 2**28  # default limit on decoded values (positions times channels)
 
 

@@ -151,6 +151,7 @@ def test_a_file_with_connections_comes_back_and_says_what_it_holds() -> None:
     assert 10 * math.log10(255**2 / error) > 30  # smooth: a few units per cell are enough
     spec = file.header.field
     assert (spec.connections, spec.width, spec.depth) == (4, 12, 1)
+    assert file.info()["connections"] == 4
     # body 2 -> 12 -> 12, then a constant and 4 inputs for each of 3 channels in 25 cells
     assert file.info()["parameters"] == 2 * 12 + 12 + 12 * 12 + 12 + 5 * 3 * 25
     np.testing.assert_array_equal(file.decode(region=(7, 9, 20, 11)), file.decode()[9:20, 7:27])

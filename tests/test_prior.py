@@ -180,6 +180,7 @@ def test_the_command_line_needs_the_prior_that_encoded(
     assert run_command(command, ["verify", "a.inr", "--prior", "p.inp"]) == 0
     assert run_command(command, ["compare", "a.png", "a.inr", "--prior", "p.inp"]) == 0
     monkeypatch.setenv("INRCODEC_PRIORS", str(tmp_path))
+    Path("a folder.inp").mkdir()  # what stands beside priors is passed over
     assert run_command(command, ["verify", "a.inr"]) == 0
     capsys.readouterr()
     assert run_command(command, ["encode", "a.png", "--prior", "a.png", "-f"]) == 2
@@ -191,3 +192,36 @@ def test_a_prior_is_read_from_its_path_and_says_which(tmp_path: Path) -> None:
     path.write_bytes(MAGIC)
     with pytest.raises(FormatError, match="prior file: truncated"):
         read_prior(path)
+
+
+def test_in_python_a_prior_may_be_a_path_and_implies_ensembles(tmp_path: Path, picture: np.ndarray) -> None:
+    prior, path = tiny_prior(), tmp_path / "p.inp"
+    path.write_bytes(pack_prior(prior))
+    data = inrcodec.encode(picture, prior=path, iterations=2)
+    assert data == inrcodec.encode(picture, prior=prior, arch="ensemble", iterations=2)
+    file = api.open(data, prior=str(path))
+    assert file.header.field.prior == prior.id
+    assert file.decode().shape == picture.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("-o -", "has to be a file"),
+        ("-o p.inp --rounds 65", "--rounds 65: wanted 1 to 64"),
+        ("-o p.inp --inner-rate 0", "--inner-rate 0"),
+        ("-o p.inp --sparsity 1", "--sparsity 1"),
+        ("-o p.inp --patch 99", "smaller than the patch"),
+    ],
+)
+def test_trainings_that_cannot_be_are_refused_before_they_begin(
+    tmp_path: Path, picture: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    *, options: str, says: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    write_signal("a.png", picture, api.as_signal(picture).meta, {}, overwrite=False)
+    assert run_command(command, ["prior", "train", "a.png", "--patch", "8", *options.split()]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("p.inp*"))

@@ -16,7 +16,17 @@ from PIL import Image
 import inrcodec
 from inrcodec.cost import ptflops_style
 from inrcodec.errors import FormatError
-from inrcodec.search import PAPER_DB, Evaluation, Problem, Scored, SearchSettings, search, sweep_all, sweep_by_turns
+from inrcodec.search import (
+    PAPER_DB,
+    Evaluation,
+    Problem,
+    Scored,
+    SearchSettings,
+    default_bound,
+    search,
+    sweep_all,
+    sweep_by_turns,
+)
 from inrcodec.search_result import Found, chosen_settings, document, pack, parse
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import Signal
@@ -214,3 +224,11 @@ def test_bad_commands_get_one_line(folder: Path, capsys: pytest.CaptureFixture[s
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_the_default_bound_grows_with_the_signal_but_not_below_the_papers() -> None:
+    assert default_bound(picture(side=12).meta) == 1e9
+    large = picture(side=12).meta.__class__("image", (1500, 1600), 3, "u1", "rgb")
+    # per sample as much as the paper allows: the smallest pair of the default sets is far below
+    assert default_bound(large) == pytest.approx(1e9 * 1500 * 1600 / 128**2)
+    assert ptflops_style(1500 * 1600, 16, 1) < default_bound(large)

@@ -11,11 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from ..cost import layer_sizes
+from ..settings import PRIOR_METHODS as METHODS
 
 __all__ = ["MAX_ROUNDS", "METHODS", "PER_SIGNAL", "Prior", "biases", "largest", "survivors"]
 
-# maml: Meta-SparseINR, magnitude pruning and meta-training in turns (PAPERS 3.2); the others are its baselines (3.3)
-METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
 PER_SIGNAL = ("maml-one-shot", "maml-imp")  # pruned while a signal is fitted: the mask is the signal's own
 MAX_WEIGHTS = 2**22
 MAX_ROUNDS = 64
