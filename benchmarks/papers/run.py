@@ -94,6 +94,8 @@ def page(every: list[Experiment]) -> str:
         "(sounds: peak-to-peak 2, so 10·log10(4/MSE)); *ENRP's* is 10·log10(1/MSE) of signals in [−1, 1], "
         "6.02 dB less than ordinary; the other three works use the ordinary one, without clamping.",
         "",
+        _quick_total(kept),
+        "",
         "## Every figure and table, at a glance",
         "",
         "| row | what | the paper | ours | size of the run | conditions |",
@@ -134,6 +136,14 @@ def page(every: list[Experiment]) -> str:
                 )
             ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _quick_total(kept: dict[str, Any]) -> str:
+    seconds = [result["quick"]["seconds"] for result in kept.values() if "quick" in result]
+    return (
+        f"The whole set takes {sum(seconds) / 60:.0f} minutes in its quick size ({len(seconds)} of {len(kept)} "
+        "experiments measured); conditions are checked at the size shown, which is the largest that was run."
+    )
 
 
 def _shown(kept: dict[str, Any], experiment: Experiment) -> tuple[str, dict[str, Any]] | None:
