@@ -27,10 +27,9 @@ from inrcodec.errors import FormatError
 from inrcodec.settings import PRIOR_METHODS
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from inrcodec.priors.meta import MetaSettings, MetaState, Tasks
     from inrcodec.priors.prior import Prior
+    from inrcodec.signals import Signal
 
 FOURIER_FEATURES = 32
 
@@ -106,7 +105,7 @@ def train(
     from inrcodec.fields.layers import MlpShape
     from inrcodec.priors import meta
 
-    samples, kind = _read(signals, how, max_pixels)
+    samples, kind = meta.alike(_read(signals, how, max_pixels))
     axes, channels = samples[0].ndim - 1, samples[0].shape[-1]
     side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
     tasks = meta.Tasks.of(samples, (side,) * axes)
@@ -150,8 +149,7 @@ def info(*, files: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(facts) if as_json else _text(facts))
 
 
-def _read(sources: tuple[str, ...], how: How, max_values: int) -> tuple[list[np.ndarray], str]:
-    """Samples of all signals, and their one kind. Pictures lose their alpha, and gray among colour becomes colour."""
+def _read(sources: tuple[str, ...], how: How, max_values: int) -> list[Signal]:
     from inrcodec.cli.encode import SUFFIXES
     from inrcodec.formats.files import read_signal
 
@@ -161,14 +159,7 @@ def _read(sources: tuple[str, ...], how: How, max_values: int) -> tuple[list[np.
         check_input(source)
         with naming_input(source):
             read.append(read_signal(source, max_samples=max_values))
-    kinds = {s.meta.kind for s in read}
-    if len(kinds) > 1:
-        raise ValueError(f"signals of different kinds: {', '.join(sorted(kinds))}")
-    samples = [s.samples[..., : s.meta.channels - s.meta.alpha] for s in read]
-    channels = max(s.shape[-1] for s in samples)
-    if kinds == {"image"}:
-        samples = [s if s.shape[-1] == channels else s.repeat(channels, axis=-1) for s in samples]
-    return samples, kinds.pop()
+    return read
 
 
 def _run(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How) -> MetaState:

@@ -18,6 +18,7 @@ from ..fields.layers import HIDDEN_OMEGA, MlpShape, flatten, forward, initial, u
 from ..fields.locate import gather
 from ..fitting import AdamSettings, descend, make_adam, resolve_device, threads_for
 from ..grid import Grid
+from ..signals import Signal
 from .prior import MAX_ROUNDS, METHODS, PER_SIGNAL, Prior, biases, largest, survivors
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "MetaState",
     "Tasks",
     "adapt",
+    "alike",
     "default_rates",
     "first_state",
     "make_prior",
@@ -85,6 +87,19 @@ class Tasks:
         n = self.regions.shape[1]
         own = values[:, :, self.regions].transpose(0, 2, 1, 3).reshape(-1, values.shape[1], n)
         return own, np.tile(self.coords[:, self.regions].transpose(1, 0, 2), (len(values), 1, 1))
+
+
+def alike(signals: Sequence[Signal]) -> tuple[list[np.ndarray], str]:
+    """Samples [*shape, C] of signals of one kind, with as many channels in all, and that kind. Pictures lose their
+    alpha, and gray ones among colour become colour. Raises ValueError for several kinds."""
+    kinds = {s.meta.kind for s in signals}
+    if len(kinds) > 1:
+        raise ValueError(f"signals of different kinds: {', '.join(sorted(kinds))}")
+    samples = [s.samples[..., : s.meta.channels - s.meta.alpha] for s in signals]
+    channels = max(s.shape[-1] for s in samples)
+    if kinds == {"image"}:
+        samples = [s if s.shape[-1] == channels else s.repeat(channels, axis=-1) for s in samples]
+    return samples, kinds.pop()
 
 
 @dataclass(frozen=True)
