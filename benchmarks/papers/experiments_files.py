@@ -221,5 +221,5 @@ def _signals(options: Options) -> tuple[list[Path], Path]:
 
 
 EXPERIMENTS = (
-    Experiment((0,), "files", "Each system as a codec", "none of the four writes a file", files),
+    Experiment((0,), "files", "Each system as a codec", "none of the four writes a file", files, "whole"),
 )  # fmt: skip
