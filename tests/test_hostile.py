@@ -159,7 +159,7 @@ def header(
     if len(shape) != 2 or colour == "plain":
         kind, colour, code = "array", "plain", "f4"
     spec = spec or FieldSpec("multihead", "cosine")
-    groups = 0 if spec.body == "cosine" else 2 * (spec.depth + 2)
+    groups = 0 if spec.body == "cosine" else 2 * (spec.depth + 2 - (spec.connections > 0))
     quantiser = Quantiser((1,) * (groups + (spec.arch == "multihead")))
     meta = SignalMeta(kind, shape, channels, code, colour)
     return Header(meta, cells, spec, quantiser, coder, int(coder == "range"))
@@ -191,8 +191,8 @@ LIMITED = """
 import resource, sys, time
 import numpy, zstandard, msgpack, click
 from inrcodec import api, codec, errors
-import inrcodec.fields.cosine, inrcodec.fields.ensemble, inrcodec.fields.multihead, inrcodec.entropy.zstd
-import inrcodec.entropy.range_coder
+import inrcodec.fields.cosine, inrcodec.fields.ensemble, inrcodec.fields.multihead, inrcodec.fields.multihead_sparse
+import inrcodec.entropy.range_coder, inrcodec.entropy.zstd
 from inrcodec.cli.main import main
 def pages(): return int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (pages() + 64 * 2**20,) * 2)
@@ -226,6 +226,22 @@ def test_a_huge_claim_is_refused_within_a_second_and_64_mib(what: str, command: 
     assert "Traceback" not in done.stderr
     assert float(done.stdout.split()[-1]) < 1
     assert not (tmp_path / "out.png").exists()
+
+
+MANY_CONNECTED = header((2**10, 2**10), (2**10, 2**10), spec=FieldSpec("multihead", "relu", 500, 0, connections=1))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures memory the Linux way")
+@pytest.mark.parametrize("command", ["decode", "verify"])
+def test_damaged_codes_of_a_million_connected_cells_are_refused_before_connections_are_drawn(
+    command: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "many.inr"  # within every limit, so that it may be decoded; drawing takes 20 s
+    path.write_bytes(pack(Stream(MANY_CONNECTED, (b"",) * MANY_CONNECTED.n_chunks, bytes(8))))
+    done = run_limited(command, str(path))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert float(done.stdout.split()[-1]) < 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures memory the Linux way")
