@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from inrcodec.priors.prior import Prior
     from inrcodec.signals import Signal
 
-FOURIER_FEATURES = 32
-
 
 @click.group("prior")
 @version_option
@@ -102,7 +100,7 @@ def train(
     from inrcodec.formats.files import write_atomically
     from inrcodec.formats.prior_file import pack_prior, unpack_prior
 
-    from inrcodec.fields.layers import MlpShape
+    from inrcodec.fields.layers import FOURIER_FEATURES, MlpShape
     from inrcodec.priors import meta
 
     samples, kind = meta.alike(_read(signals, how, max_pixels))
@@ -110,7 +108,7 @@ def train(
     side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
     tasks = meta.Tasks.of(samples, (side,) * axes)
     omega = {"siren": 30, "fourier": 4, "relu": 0}[body] if omega is None else omega
-    features = FOURIER_FEATURES if body == "fourier" else 0
+    features = FOURIER_FEATURES["prior"] if body == "fourier" else 0
     shape = MlpShape(axes, width, depth, channels, body, omega=float(omega), features=features, seed=options["seed"])
     inner, outer, fit = meta.default_rates(omega) if body == "siren" else meta.OTHER_RATES
     schedule = meta.schedule_for(meta.n_weights(shape), sparsity=sparsity, rounds=rounds)
