@@ -178,10 +178,16 @@ def _run(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How
                 raise type(error)(f"{error}; -f starts anew") from None
         if not how.quiet:
             say(f"{part}: goes on at step {state.step} of {settings.n_steps}")
-    with stage_reporter(output, how.progress, how.quiet) as on_step:
-        for state in meta.train(shape, tasks, settings, on_step=on_step or (lambda _: None), state=first):
-            with naming_output(str(part)):
-                write_atomically(part, pack_state(state, mark), overwrite=True)
+    try:
+        with stage_reporter(output, how.progress, how.quiet) as on_step:
+            for state in meta.train(shape, tasks, settings, on_step=on_step or (lambda _: None), state=first):
+                with naming_output(str(part)):
+                    write_atomically(part, pack_state(state, mark), overwrite=True)
+    except KeyboardInterrupt:
+        if part.exists() and not how.quiet:
+            again = "the same command" + (", without -f," if how.force else "")
+            say(f"{part} keeps {state.step} of {settings.n_steps} steps; {again} goes on from there")
+        raise
     return state
 
 
