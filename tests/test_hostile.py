@@ -27,7 +27,7 @@ from inrcodec import api, codec, frames
 from inrcodec.cost import largest_cell, n_parameters
 from inrcodec.entropy import zstd
 from inrcodec.errors import FormatError, InrError, LimitError, UnsupportedError
-from inrcodec.fields import field_class
+from inrcodec.fields import make_field
 from inrcodec.fields.base import Field
 from inrcodec.render import expand
 from inrcodec.signals import SignalMeta
@@ -55,7 +55,7 @@ def attempt(data: bytes, *, partial: bool = False) -> np.ndarray | InrError:
     """What a reader makes of these bytes: values of a whole decode and a clean verify, or the first error. Any
     exception but the allowed ones goes through."""
     try:
-        file = api.open(data, partial=partial)
+        file = api.open(data, partial=partial, prior=fuzz.PRIOR)
         values = file.decode(max_samples=2**16)
         file.verify(max_samples=2**16)
     except ALLOWED as error:
@@ -83,7 +83,7 @@ def test_every_single_bit_flip_is_an_error(name: str) -> None:
 def test_every_bit_flip_of_a_partial_read_is_an_error_or_a_picture(name: str) -> None:
     # a length that grew looks like a file that was cut off: what comes before it may decode
     data = FILES[name]
-    shape = api.open(data).decode().shape
+    shape = api.open(data, prior=fuzz.PRIOR).decode().shape
     for at in range(len(data)):
         damaged = bytearray(data)
         damaged[at] ^= 1 << at % 8
@@ -94,7 +94,7 @@ def test_every_bit_flip_of_a_partial_read_is_an_error_or_a_picture(name: str) ->
 @pytest.mark.parametrize("name", FILES)
 def test_every_prefix_behind_the_header_decodes_in_part_at_full_size(name: str) -> None:
     data = FILES[name]
-    whole = api.open(data).decode()
+    whole = api.open(data, prior=fuzz.PRIOR).decode()
     header_end = len(MAGIC) + 12 + len(pack_header(InrFile.of_bytes(data).header))
     for n in range(len(data)):
         result = attempt(data[:n], partial=True)
@@ -131,16 +131,16 @@ def test_mutants_with_right_checksums_decode_to_the_same_codes_or_fail_cleanly()
 @pytest.mark.parametrize("name", FILES)
 def test_other_codes_under_the_same_digest_are_refused(name: str) -> None:
     stream = InrFile.of_bytes(FILES[name]).stream()
-    decoder = codec.Decoder(stream.header, max_samples=2**16)
+    decoder = codec.Decoder(stream.header, max_samples=2**16, prior=fuzz.PRIOR)
     codes = [c.copy() for c in decoder.codes(stream.payloads)]
     codes[-1].reshape(-1)[0] += 1
     payloads = decoder._coder.encode(codes, decoder.field.layouts, decoder._chunks)
     changed = pack(replace(stream, payloads=tuple(payloads)))
     assert isinstance(attempt(changed), FormatError)
     with pytest.raises(FormatError, match="hash"):
-        api.open(changed).decode()
+        api.open(changed, prior=fuzz.PRIOR).decode()
     with pytest.raises(FormatError, match="hash"):
-        api.open(changed).verify()
+        api.open(changed, prior=fuzz.PRIOR).verify()
 
 
 # --- claims beyond all bounds
@@ -286,7 +286,7 @@ def test_too_little_memory_is_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", FILES)
 def test_counts_from_the_header_are_those_of_the_field(name: str) -> None:
     h = api.open(FILES[name]).header
-    field = field_class(h.field)(h.field, h.signal, h.grid)
+    field = make_field(h.field, h.signal, h.grid, fuzz.PRIOR)
     assert largest_cell(h) == h.grid.largest
     if h.field.body != "cosine":  # cosine tensors are padded to the largest cell
         weights = [layout for layout in field.layouts if layout.name != "labels"]
@@ -390,7 +390,7 @@ def test_the_largest_weights_at_the_largest_steps_render_silently(name: str) -> 
     data = FILES[name]
     h = api.open(data).header
     loud = replace(h, quantiser=Quantiser((2**32 - 1,) * len(h.quantiser.steps), h.quantiser.slope, h.quantiser.shrink))
-    decoder = codec.Decoder(loud, max_samples=2**16)
+    decoder = codec.Decoder(loud, max_samples=2**16, prior=fuzz.PRIOR)
     rng = np.random.default_rng(0)
     codes = [
         rng.choice(np.array([-(2**30) + 1, 2**30 - 1], np.int32), layout.shape) for layout in decoder.field.layouts
