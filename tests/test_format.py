@@ -53,7 +53,8 @@ def load_fuzz() -> ModuleType:
     return module
 
 
-FILES: dict[str, bytes] = load_fuzz().tiny_files()
+FUZZ = load_fuzz()
+FILES: dict[str, bytes] = FUZZ.tiny_files()
 
 
 class Arithmetic:
@@ -376,7 +377,7 @@ def decode(data: bytes) -> list[np.ndarray]:
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
         tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
     else:
-        arch, body, width, depth, _, features, _, connections, segments, *_ = field
+        arch, body, width, depth, _, features, _, connections, segments, prior, kept = field
         last = channels if arch == 2 else 0 if connections else width
         units = [2 * features if body == 4 else d, *[width] * (depth + 1), last]
         groups = []
@@ -388,6 +389,9 @@ def decode(data: bytes) -> list[np.ndarray]:
             if connections:
                 octaves = [int(f > 0) for f in range(connections + 1)]
             groups = [2 * o + (c > 0) for o in octaves for c in range(channels)]
+        if prior:
+            groups = [groups[j] for j in np.flatnonzero(FUZZ.PRIOR.mask)]
+            assert len(groups) == kept
         if segments:
             tensors.append(("labels", (1, *shape), 0, []))
             m = [segments]
@@ -465,7 +469,7 @@ def read_planes(
 @pytest.mark.parametrize("name", FILES)
 def test_a_decoder_written_from_the_text_reads_the_same_codes(name: str) -> None:
     stream = InrFile.of_bytes(FILES[name]).stream()
-    expected = codec.Decoder(stream.header, max_samples=2**16).codes(stream.payloads)
+    expected = codec.Decoder(stream.header, max_samples=2**16, prior=FUZZ.PRIOR).codes(stream.payloads)
     for ours, theirs in zip(expected, decode(FILES[name]), strict=True):
         np.testing.assert_array_equal(theirs, ours)
 

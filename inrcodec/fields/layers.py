@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BIAS_RULES",
+    "FOURIER_FEATURES",
     "HIDDEN_OMEGA",
     "INIT_RULES",
     "MlpShape",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 HIDDEN_OMEGA = 30.0  # SIREN: frequency factor of every sine layer after the first
+# frozen frequencies of a fourier body, by what its weights are worth: a copy per cell, one for all, one for all files
+FOURIER_FEATURES = {"ensemble": 4, "multihead": 16, "prior": 32}
 BIAS_RULES = ("1/sqrt(in)", "1/sqrt(in*out)", "zero", "same as weights")
 INIT_RULES = ("body", "siren", "glorot")
 
