@@ -115,7 +115,11 @@ class FloatNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         first, second = HIDDEN
-        self.first, self.second, self.last = nn.Linear(N_FEATURES, first), nn.Linear(first, second), nn.Linear(second, 1)
+        self.first, self.second, self.last = (
+            nn.Linear(N_FEATURES, first),
+            nn.Linear(first, second),
+            nn.Linear(second, 1),
+        )
         self.place = nn.Parameter(torch.zeros(POSITIONS * POSITIONS * N_COLOURS * 2, first))
         mean = 0.02 * 2 ** (torch.arange(N_LEARNED_CLASSES) * (13 / N_LEARNED_CLASSES))  # geometric rows to begin with
         magnitude = torch.tensor([*range(16), *(16 * 2 ** (i / 2) for i in range(SYMBOLS - 16))])
@@ -147,7 +151,9 @@ def train(network: FloatNetwork, data: tuple[torch.Tensor, ...], held: tuple[tor
     generator = torch.Generator().manual_seed(first)
     for step in range(first, args.steps):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / args.steps)) / 2)
+            group["lr"] = (
+                RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / args.steps)) / 2)
+            )
         pick = torch.randint(0, len(data[1]), (BATCH,), generator=generator)
         loss = bits(network, tuple(d[pick] for d in data))
         optimiser.zero_grad()

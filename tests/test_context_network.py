@@ -42,7 +42,11 @@ def test_every_processor_and_library_computes_the_same_contexts_where_floating_p
     hashes = []
     for setting in SETTINGS:
         run = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", SCRIPT], env={**os.environ, **setting}, capture_output=True, text=True, check=True
+            [sys.executable, "-W", "ignore", "-c", SCRIPT],
+            env={**os.environ, **setting},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         hashes.append(run.stdout.split())
     assert len({exact for exact, _ in hashes}) == 1

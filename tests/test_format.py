@@ -418,7 +418,11 @@ def decode(data: bytes) -> list[np.ndarray]:
             if source is None:
                 raw = read_planes(mine, raw, kind, full, n_frequencies, sizes, tile, low, high)
             else:
-                stops = [low + source.stop(high - low) for _ in range(channels)] if kind in ("cosine", "time", "learned") else []
+                stops = (
+                    [low + source.stop(high - low) for _ in range(channels)]
+                    if kind in ("cosine", "time", "learned")
+                    else []
+                )
 
                 def read(contexts: list[int], tables: Tables = tables, source: Arithmetic = source) -> list[int]:
                     return tables.read(source, contexts)
@@ -586,18 +590,22 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -
 
 
 def test_the_text_states_the_tables_of_the_code() -> None:
-    from inrcodec.entropy import context, tables
+    from inrcodec.entropy import context, diagonals, tables
     from inrcodec.fields import cosine
+    from inrcodec.entropy.learned import N_FEATURES
+    from inrcodec.priors.context import SHA256 as NETWORK_SHA256
     from inrcodec.priors.tables import SHA256
     from inrcodec.render import ALPHA_MARGIN
 
     assert f"| T | {' '.join(map(str, context._THRESHOLDS))} |" in TEXT
-    assert f"entries of {context._BAND_STARTS}" in TEXT
+    assert f"entries of {diagonals._BAND_STARTS}" in TEXT
     assert f"entries of {context._TIME_BANDS}" in TEXT
     for kind, n in context.N_CONTEXTS.items():
         assert f"{kind} {n}" in TEXT
     assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT
     assert SHA256 in TEXT
+    assert NETWORK_SHA256 in TEXT
+    assert f"The {N_FEATURES} features" in TEXT
     assert cosine.SPLINE_STEP == 5 / 16
     assert cosine.MASKING_UNIT == 1 / 4
     from dataclasses import astuple

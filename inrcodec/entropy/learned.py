@@ -17,7 +17,19 @@ _LOG = np.array([((1 + m) ** 8).bit_length() - 1 for m in range(CAP + 1)], np.ui
 
 # Features of a code at (u, v) on diagonal s = u + v, in this order. L is _LOG of a magnitude or sum; H, V, X are sums over
 # the two cells beside, the two above and below, the four across corners, A = H + V + X.
-_OWN = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3), (-1, 2), (2, -1))  # L(m) at (u, v) − each
+_OWN = (
+    (1, 0),
+    (0, 1),
+    (1, 1),
+    (2, 0),
+    (0, 2),
+    (2, 1),
+    (1, 2),
+    (3, 0),
+    (0, 3),
+    (-1, 2),
+    (2, -1),
+)  # L(m) at (u, v) − each
 _BESIDE = ((1, 0), (0, 1))  # L(H), L(V), L(X) at (u, v) − each
 _AROUND = ((1, 1), (2, 0), (0, 2))  # L(A) at (u, v) − each
 _PARTNER = 1  # L at (u − 1, v) + L at (u, v − 1) of the first colour, in the first colour of the second
@@ -153,7 +165,9 @@ class LearnedTile:
         features += [sums[:, rows[down]] for down in _BESIDE for sums in self._near[0][:3]]
         features += [self._near[1][3][:, rows[down]] for down in _AROUND]
         partner = own[1, 0] + own[0, 1]
-        features.append(np.concatenate([partner[1:2] if len(partner) > 1 else 0 * partner, *[partner[:1]] * (len(partner) - 1)]))
+        features.append(
+            np.concatenate([partner[1:2] if len(partner) > 1 else 0 * partner, *[partner[:1]] * (len(partner) - 1)])
+        )
         features += [np.broadcast_to(_log(total)[:, None], partner.shape) for total in self._totals]
         return np.stack(features)
 

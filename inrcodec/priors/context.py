@@ -52,7 +52,5 @@ def _load() -> tuple[ContextNetwork, np.ndarray]:
         raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
     first, second, last, place, bias_second, bias_last, shift, limit, rows = (saved[name] for name in _ORDER)
     low, middle, high = shift.tolist()
-    network = ContextNetwork(
-        (first, second, last), place, (bias_second, bias_last), (low, middle, high), int(limit[0])
-    )
+    network = ContextNetwork((first, second, last), place, (bias_second, bias_last), (low, middle, high), int(limit[0]))
     return network, rows.astype(np.int64)

@@ -18,7 +18,9 @@ __all__ = ["KINDS", "from_counts", "starting_counts"]
 
 SHA256 = "b3996d8ce9d472e3cad4eb5429f77d6b372d54aeb5bc4124acbd982d74d8881e"
 FILE = "tables_1.npz"
-KINDS = tuple(k for k in N_CONTEXTS if k not in ("labels", "learned"))  # those come from a formula, and with the network
+KINDS = tuple(
+    k for k in N_CONTEXTS if k not in ("labels", "learned")
+)  # those come from a formula, and with the network
 # About the weight of a starting row; one coded symbol weighs tables.INCREMENT. Nothing is known of MLP weights
 # beforehand: their tables learn sixteen times as fast.
 TOTAL = {"cosine": 2**13, "time": 2**13, "smooth": 2**13, "plain": 2**9}
