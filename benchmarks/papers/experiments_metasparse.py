@@ -80,6 +80,8 @@ def meta_training(options: Options, sizes: FaceSizes) -> Outcome:
     two = [b for _, b in curves["second order"]]
     adapted = [b for _, b in curves["first order"]]
     longer = [a for a, _ in curves["second order"]]
+    head = ("outer steps", "2 SGD steps, 2nd order", "100 Adam steps, 2nd order", "2 SGD, first order",
+            "100 Adam, first order")  # fmt: skip
     body = "\n".join(
         [
             f"{CONVENTION} {deviations(sizes)}",
@@ -88,16 +90,7 @@ def meta_training(options: Options, sizes: FaceSizes) -> Outcome:
             "24.0 after "
             "1200 outer steps and two SGD steps, 39.77 dB after 100 Adam steps:",
             "",
-            markdown(
-                (
-                    "outer steps",
-                    "2 SGD steps, 2nd order",
-                    "100 Adam steps, 2nd order",
-                    "2 SGD, first order",
-                    "100 Adam, first order",
-                ),
-                rows,
-            ),
+            markdown(head, rows),
             f"Weights left: {', '.join(map(str, counted))} (PAPERS 3.6: 5165, 2116, 1355, 868); "
             "of each "
             f"matrix at 6.9 %: {' / '.join(f'{s:.2f}' for s in shares)} (PAPERS 3.6: .98 / .05 / .06 / .06 / .40).",
