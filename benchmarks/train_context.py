@@ -2,11 +2,11 @@
 
     python benchmarks/train_context.py PHOTO_DIR [OUT] [--steps N] [--from FILE] [--checkpoint FILE]
 
-Photos are halved until no side is over 1,024 and coded at steps from fine to coarse under both tunes, some in gray and some
-with cells of 8 or 32 samples; the tile model itself says what the network would have seen of every code. The network
-gives one number, between whose neighbouring rows of symbol probabilities is interpolated while training: rows and network
-are learned together, by the bits they cost. In the end everything is rounded to whole numbers. Prints the digest that
-priors/context.py pins. Ctrl-C keeps the checkpoint; the same command goes on from it.
+Photos are halved until no side is over 1,024 and coded at steps from fine to coarse under both tunes, some in gray and
+some with cells of 8 or 32 samples; the tile model itself says what the network would have seen of every code. The
+network gives one number, between whose neighbouring rows of symbol probabilities is interpolated while training: rows
+and network are learned together, by the bits they cost. In the end everything is rounded to whole numbers. Prints the
+digest that priors/context.py pins. Ctrl-C keeps the checkpoint; the same command goes on from it.
 """
 
 from __future__ import annotations

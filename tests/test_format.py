@@ -591,8 +591,8 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -
 
 def test_the_text_states_the_tables_of_the_code() -> None:
     from inrcodec.entropy import context, diagonals, tables
-    from inrcodec.fields import cosine
     from inrcodec.entropy.learned import N_FEATURES
+    from inrcodec.fields import cosine
     from inrcodec.priors.context import SHA256 as NETWORK_SHA256
     from inrcodec.priors.tables import SHA256
     from inrcodec.render import ALPHA_MARGIN

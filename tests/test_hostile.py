@@ -25,7 +25,7 @@ from inrcodec.formats.header import pack_header
 import inrcodec
 from inrcodec import api, codec, frames
 from inrcodec.cost import largest_cell, n_parameters
-from inrcodec.entropy import zstd
+from inrcodec.entropy import TABLE_SETS, zstd
 from inrcodec.errors import FormatError, InrError, LimitError, UnsupportedError
 from inrcodec.fields import make_field
 from inrcodec.fields.base import Field
@@ -162,7 +162,7 @@ def header(
     groups = 0 if spec.body == "cosine" else 2 * (spec.depth + 2 - (spec.connections > 0))
     quantiser = Quantiser((1,) * (groups + (spec.arch == "multihead")))
     meta = SignalMeta(kind, shape, channels, code, colour)
-    return Header(meta, cells, spec, quantiser, coder, int(coder == "range"))
+    return Header(meta, cells, spec, quantiser, coder, TABLE_SETS[coder])
 
 
 def file_of(h: Header, payload: bytes = b"") -> bytes:

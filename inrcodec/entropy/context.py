@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .diagonals import N_BANDS, Diagonals, around, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
 from .learned import N_LEARNED_CLASSES, ContextNetwork, LearnedTile
 
-__all__ = ["N_CONTEXTS", "open_tile", "tile_kind"]
+__all__ = ["N_CONTEXTS", "TileModel", "open_tile", "tile_kind"]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -53,6 +53,14 @@ def magnitude_class(weighted: np.ndarray) -> np.ndarray:
     return _CLASS[np.minimum(weighted, _THRESHOLDS[-1])]
 
 
+class TileModel(Protocol):
+    def stops(self, low: int, high: int) -> np.ndarray:
+        """Per channel, where the codes of the diagonals low … high − 1 end; empty for tensors without diagonals."""
+
+    def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
+        """Visit these diagonals, pass after pass."""
+
+
 @dataclass(frozen=True)
 class _Weights:
     """Of neighbouring magnitudes in a context: roughly those that predict a magnitude best on photos."""
@@ -76,8 +84,8 @@ _WEIGHTS = {
 
 
 class CosineTile:
-    """Heads of a volume (any number of axes): diagonal by diagonal over all cells of the tile, the first checkerboard half
-    before the second, colour after colour. The context of a code is the class of the sum of _WEIGHTS times
+    """Heads of a volume (any number of axes): diagonal by diagonal over all cells of the tile, the first checkerboard
+    half before the second, colour after colour. The context of a code is the class of the sum of _WEIGHTS times
     magnitudes, its frequency band, first colour or other, and half.
     """
 
@@ -266,6 +274,15 @@ class PlainTile:
             self._codes[:, rows] = got.reshape(1, len(rows), *self._codes.shape[2:])
 
 
+_MODELS: dict[str, Any] = {
+    "cosine": CosineTile,
+    "time": TimeTile,
+    "smooth": SmoothTile,
+    "plain": PlainTile,
+    "labels": LabelTile,
+}
+
+
 def tile_kind(layout: TensorLayout) -> str:
     """The kind of tile model of a tensor: heads by the number of their axes, everything else as the layout says."""
     if layout.context != "cosine":
@@ -273,14 +290,18 @@ def tile_kind(layout: TensorLayout) -> str:
     return {1: "time", 2: "learned"}.get(len(layout.frequencies), "cosine")
 
 
-def open_tile(
-    codes: np.ndarray, layout: TensorLayout, part: Part, network: Callable[[], ContextNetwork]
-) -> CosineTile | TimeTile | SmoothTile | PlainTile | LabelTile | LearnedTile:
+def open_tile(codes: np.ndarray, layout: TensorLayout, part: Part, network: Callable[[], ContextNetwork]) -> TileModel:
     """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile."""
     kind, valid, n_axes = tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
         return LearnedTile(codes, valid, network())
-    plain = {"cosine": CosineTile, "time": TimeTile, "smooth": SmoothTile, "plain": PlainTile, "labels": LabelTile}
+    plain: dict[str, Any] = {
+        "cosine": CosineTile,
+        "time": TimeTile,
+        "smooth": SmoothTile,
+        "plain": PlainTile,
+        "labels": LabelTile,
+    }
     return plain[kind](codes, valid, n_axes, layout.bands)
 
 

@@ -15,8 +15,8 @@ CAP = 4095  # magnitudes and their sums as features see them
 # floor(8 · log2(1 + m)), by whole numbers alone
 _LOG = np.array([((1 + m) ** 8).bit_length() - 1 for m in range(CAP + 1)], np.uint8)
 
-# Features of a code at (u, v) on diagonal s = u + v, in this order. L is _LOG of a magnitude or sum; H, V, X are sums over
-# the two cells beside, the two above and below, the four across corners, A = H + V + X.
+# Features of a code at (u, v) on diagonal s = u + v, in this order. L is _LOG of a magnitude or sum; H, V, X are sums
+# over the two cells beside, the two above and below, the four across corners, A = H + V + X.
 _OWN = (
     (1, 0),
     (0, 1),
@@ -116,7 +116,7 @@ class LearnedTile:
         n_colours, k = len(codes), len(half)
         empty = np.zeros((n_colours, 1, k), np.uint8)  # every diagonal ends in a row of zeros
         self._own = [empty] * 3  # L(m) of diagonals s − 1, s − 2, s − 3
-        self._near = [(empty,) * 4] * 2  # L of H, V, X, A of diagonals s − 1, s − 2
+        self._near = [[empty] * 4] * 2  # L of H, V, X, A of diagonals s − 1, s − 2
         self._totals = [np.zeros((n_colours, k), np.int64) for _ in range(6)]
 
     def stops(self, low: int, high: int) -> np.ndarray:
@@ -139,12 +139,12 @@ class LearnedTile:
             exists = None if self._valid is None else self._valid[index].reshape(n, k)[:, self._by_half]
             lower = self._lower(s)
             for half, cells in enumerate(self._halves):
-                for c in np.flatnonzero(s < stops):
+                for c in np.flatnonzero(s < stops).tolist():
                     if cells.start == cells.stop:
                         continue
                     features = np.empty((N_FEATURES, n, cells.stop - cells.start), np.float32)
                     features[:_N_LOWER] = lower[:, c, :, cells]
-                    self._same_diagonal(features[_N_LOWER:], magnitude, int(c), half, cells)
+                    self._same_diagonal(features[_N_LOWER:], magnitude, c, half, cells)
                     context = self._network.classes(features, u, v, c, half)
                     if exists is None:
                         got = code(context.reshape(-1), truth[c][:, cells].reshape(-1)).reshape(n, -1)
@@ -182,21 +182,25 @@ class LearnedTile:
         if c:
             first = magnitude[0][:, cells]
             out[4] = _log(first)
-            out[6] = _log(sum(self._sums(magnitude[0]))[:, cells])
+            out[6] = self._log_around(magnitude[0], cells)
             beside = np.zeros_like(first)
             beside[1:] += first[:-1]
             beside[:-1] += first[1:]
             out[7] = _log(beside)
         if c > 1:
             out[5] = _log(magnitude[c - 1][:, cells])
-            out[8] = _log(sum(self._sums(magnitude[c - 1]))[:, cells])
+            out[8] = self._log_around(magnitude[c - 1], cells)
+
+    def _log_around(self, magnitude: np.ndarray, cells: slice) -> np.ndarray:
+        h, v, x = self._sums(magnitude)
+        return _log((h + v + x)[:, cells])
 
     def _remember(self, magnitude: np.ndarray) -> None:
         """magnitude [C, n, K] of the diagonal that is done."""
         h, v, x = self._sums(magnitude)
         a = h + v + x
         self._own = [_closed(_log(magnitude)), *self._own[:2]]
-        self._near = [tuple(_closed(_log(t)) for t in (h, v, x, a)), self._near[0]]
+        self._near = [[_closed(_log(t)) for t in (h, v, x, a)], self._near[0]]
         for i, now in ((0, magnitude.sum(1, dtype=np.int64)), (3, a.sum(1, dtype=np.int64))):
             self._totals[i : i + 3] = [now, self._totals[i], self._totals[i + 2] + now]
 

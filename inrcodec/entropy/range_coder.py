@@ -22,8 +22,8 @@ class RangeCoder(EntropyCoder):
     model. A model and its adaptive tables live from the first to the last level of their tile."""
 
     def __init__(self, starting_counts: Callable[[str], np.ndarray], network: Callable[[], ContextNetwork]) -> None:
-        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them). network: of
-        the learned contexts (priors.context has it)."""
+        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them). network:
+        of the learned contexts (priors.context has it)."""
         self._starting_counts, self._network = starting_counts, network
 
     def encode(
