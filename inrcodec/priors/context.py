@@ -14,7 +14,7 @@ from ..entropy.learned import ContextNetwork
 __all__ = ["FILE", "arrays", "context_network", "digest", "starting_rows"]
 
 FILE = "context_1.npz"  # belongs to table set 2
-SHA256 = "186591de4b0a0f5416114cf9cabcc9178e7a5377cdc626dbd503d95ecd7db241"
+SHA256 = "8029f11e26409c02295ed39e23acbf8ef47627191bf05bd7517ef68705f2a449"
 _ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
 
 
