@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parent.parent / "benchmarks" / "papers"))
 
 import partition_pictures as pictures
 import partition_steps as steps
+from keep import Ticker, Watch
 
 from inrcodec.fields.layers import MlpShape
 from inrcodec.segments import segment
@@ -88,9 +89,10 @@ def test_harmonics_stay_below_nyquist() -> None:
 def test_a_picture_is_learnt_by_a_network_per_segment() -> None:
     pixels = (np.indices((18, 25)).sum(0)[..., None] * np.array([5, 3, 2])).astype(np.uint8)
     labels = segment(pixels / np.float32(255), 4)
-    curve = pictures.train_picture(
-        pixels, labels, pictures.grid_positions(18, 25), shape=MlpShape(2, 10, 1, 3, "siren"), steps=60, seed=0
-    )
+    shape = MlpShape(2, 10, 1, 3, "siren")
+    watch = Watch(None, Ticker(lambda _: None, ""))
+    positions = pictures.grid_positions(18, 25)
+    curve = pictures._trained(pixels, labels, positions, shape=shape, steps=60, seed=0, device="cpu", watch=watch)
     assert curve.parameters == 4 * (2 * 10 + 10 + 110 + 33)
     assert curve.steps[-1] == 60
     assert curve.psnr_db[-1] > curve.psnr_db[0] + 1  # few steps, at the paper's small rate
