@@ -78,15 +78,18 @@ def test_a_tree_cut_evenly_is_the_uniform_grid(level: int) -> None:
     np.testing.assert_allclose(heads[0], expected.reshape(*expected.shape[:2], -1), atol=ROUNDING)
 
 
-def test_small_cells_reach_into_a_large_one_without_a_jump() -> None:
-    """The functions of the small cells left of a border, seen along the border inside the large cell to its right."""
-    splits = [np.array([[True, False]]), np.ones((2, 4), bool)]
-    tree = Tree.from_splits((64, 128), (1, 2), splits)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_small_cells_reach_into_a_large_one_without_a_jump(axis: int) -> None:
+    """The functions of small cells on one side of a border, seen along it inside the large cell on its other side."""
+    tops = (2, 1) if axis == 0 else (1, 2)
+    first = np.array([True, False]).reshape(tops)
+    tree = Tree.from_splits((64 * tops[0], 64 * tops[1]), tops, [first, np.ones((2 * tops[0], 2 * tops[1]), bool)])
     rng = np.random.default_rng(5)
     weights = [np.zeros((1, *tree.largest(k), len(tree.leaves(k)))) for k in range(3)]
     weights[2][:, :3, :3] = rng.normal(size=(1, 3, 3, len(tree.leaves(2))))
-    y = np.arange(0.005, 64, 0.01)
-    tail = sample(tree, weights, np.stack([y, np.full_like(y, 66.0)], 1))[:, 0]
+    along = np.arange(0.005, 64, 0.01)
+    coords = np.insert(along[:, None], axis, 66.0, axis=1)
+    tail = sample(tree, weights, coords)[:, 0]
     assert np.abs(tail).max() > 0.02
     # frequencies up to 2.5 half waves in 16 samples, and windows: slope at most about 1 per sample and unit
     assert np.abs(np.diff(tail)).max() < 0.02 * np.abs(tail).max()

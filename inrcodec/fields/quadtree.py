@@ -122,11 +122,12 @@ class TreeCosines:
             for table in tables:  # each turn takes the first axis and puts its positions at the end
                 x = _each(np.moveaxis(x, 2, -1), table.transpose(0, 2, 1))
             # positions that pad a cell's run repeat its last one, with the same value
-            values[:, *where] = np.moveaxis(x, 0, 1)
+            values[(slice(None), *where)] = np.moveaxis(x, 0, 1)
         for level in reversed(range(self._tree.finest + 1)):
             for d in range(len(self._axes)):
                 self._fold(values, d, level, sign=-1)
-        return values[:, *np.ix_(*(a.wanted for a in self._axes))]
+        wanted: tuple[Any, ...] = np.ix_(*(a.wanted for a in self._axes))
+        return values[(slice(None), *wanted)]
 
     def analyse(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
         """Values [C, *n] at all sample centres -> weights per level: the projection onto the functions."""
@@ -138,7 +139,7 @@ class TreeCosines:
         for level in range(self._tree.finest + 1):
             where, tables, seen = self._level(level)
             leaves = self._tree.leaves(level)[seen]
-            x = np.moveaxis(values[:, *where], 1, 0)  # [L, C, P_0 …]
+            x = np.moveaxis(values[(slice(None), *where)], 1, 0)  # [L, C, P_0 …]
             for axis, table in zip(self._axes, tables, strict=True):
                 padding = axis.padding[level][leaves[:, axis.d]]
                 x = _each(np.moveaxis(x, 2, -1), np.where(padding[..., None], 0, table))
