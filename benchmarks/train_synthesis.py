@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ MAX_SIDE = 640  # of the larger ones a piece is cut out
 QUALITIES = (8.0, 97.0)
 HELD_OUT = ("casa-mila", "valley-midnight", "kait-herzog", "jared-evans")  # parts of names
 MIDDLE = 0.3  # the frequency at which steps are compared
+INPUT, TOP, FACTS = 12.0, 6.0, 5  # priors.synthesis in local steps
 
 
 def prepare(photos: Path, cache: Path) -> None:
@@ -93,37 +94,67 @@ def condition(base: float, slope: float) -> np.ndarray:
 
 
 class Net(nn.Module):
-    def __init__(self, block: int, widths: tuple[int, ...], phase: bool, top: float = 16, lim: float = 128, sym: int = 0) -> None:
+    """The network in floats. Its first layers' weights are a matrix times `whiten`, the inverse root of the second
+    moments of what the layer saw before training: detail is nearly all low frequencies, errors are not, and without
+    this the steps go nowhere for a long time."""
+
+    def __init__(self, block: int, widths: tuple[int, ...], signed: int) -> None:
         super().__init__()
-        self.top, self.lim = top, lim
-        self.register_buffer("low", -top * (torch.arange(64) < sym).float())
-        self.block, self.phase = block, phase
-        sizes = (3 * block**2 + 4 * phase, *widths, 3 * block**2)
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
-            w = torch.randn(b, a, 3, 3) * (2 / (9 * a)) ** 0.5
-            if i == 0:
-                w = w * 0.3
-            if i == len(sizes) - 2:
-                w = w * 0
-            self.weights.append(nn.Parameter(w))
-            self.biases.append(nn.Parameter(torch.zeros(b, 5)))
-        self.margin = block * len(self.weights)
+        self.block = block
+        self.sizes = (3 * block**2, *widths, 3 * block**2)
+        self.raw, self.biases = nn.ParameterList(), nn.ParameterList()
+        for i, (a, b) in enumerate(pairwise(self.sizes)):
+            self.raw.append(nn.Parameter(torch.randn(b, 9 * a) * (2 / (9 * a)) ** 0.5))
+            self.biases.append(nn.Parameter(torch.zeros(b, FACTS)))
+            self.register_buffer(f"whiten{i}", torch.eye(9 * a))
+        self.signed = signed
+        self.margin = block * len(self.raw)
 
     @property
-    def macs(self) -> float:
-        return sum(w.numel() for w in self.weights) / self.block**2
+    def n_layers(self) -> int:
+        return len(self.raw)
 
-    def forward(self, x: torch.Tensor, c: torch.Tensor, phase: torch.Tensor | None = None) -> torch.Tensor:
-        x = F.pixel_unshuffle(x.clamp(-self.lim, self.lim), self.block)
-        if self.phase:
-            x = torch.cat([x, phase], 1)
-        for i, (w, b) in enumerate(zip(self.weights, self.biases)):
-            x = F.conv2d(x, w) + (c @ b.T)[:, :, None, None]
-            if i < len(self.weights) - 1:
-                x = torch.maximum(x, self.low[: x.shape[1], None, None]).clamp(max=self.top)
+    def kernel(self, i: int) -> torch.Tensor:
+        return (self.raw[i] @ getattr(self, f"whiten{i}")).reshape(self.sizes[i + 1], self.sizes[i], 3, 3)
+
+    def features(self, x: torch.Tensor, c: torch.Tensor, layer: int) -> torch.Tensor:
+        """What a layer sees."""
+        x = F.pixel_unshuffle(x.clamp(-INPUT, INPUT), self.block)
+        for i in range(layer):
+            z = F.conv2d(x, self.kernel(i)) + (c @ self.biases[i].T)[:, :, None, None]
+            x = torch.cat([z[:, : self.signed].clamp(-TOP, TOP), z[:, self.signed :].clamp(0, TOP)], 1)
+        return x
+
+    def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        last = self.n_layers - 1
+        x = F.conv2d(self.features(x, c, last), self.kernel(last)) + (c @ self.biases[last].T)[:, :, None, None]
         return F.pixel_shuffle(x, self.block)
+
+    @torch.no_grad()
+    def start(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor, c: torch.Tensor) -> None:
+        """Whitens layer after layer; the last starts as the least squares of random features."""
+        for i in range(self.n_layers):
+            seen = F.unfold(self.features(x, c, i), 3).transpose(1, 2)  # [N, positions, 9 I]
+            flat = seen.reshape(-1, seen.shape[2]).double()
+            values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+            root = (values.clamp(min=0) + (0.05 if i == 0 else 0.01)) ** -0.5
+            getattr(self, f"whiten{i}").copy_((vectors * root) @ vectors.T)
+        weight = F.avg_pool2d(w, self.block).reshape(len(x), -1, 1).double()
+        target = F.pixel_unshuffle(y, self.block).flatten(2).transpose(1, 2).double()
+        phi = seen.double() @ getattr(self, f"whiten{i}").double()
+        moments = torch.einsum("npi,npj->ij", phi * weight, phi) / weight.sum()
+        cross = torch.einsum("npi,npo->io", phi * weight, target) / weight.sum()
+        solved = torch.linalg.solve(moments + 0.02 * torch.eye(len(moments), dtype=torch.float64), cross)
+        self.raw[-1].copy_(solved.T)
+
+
+def folded(net: Net, state: dict) -> list:
+    """Kernels and biases of a state."""
+    now = {k: v.clone() for k, v in net.state_dict().items()}
+    net.load_state_dict(state)
+    result = [(net.kernel(i).detach().clone(), net.biases[i].detach().clone()) for i in range(net.n_layers)]
+    net.load_state_dict(now)
+    return result
 
 
 def load(cache: Path, tune: str, every: int = 1) -> tuple[list[dict], list[dict]]:
@@ -199,6 +230,9 @@ def main() -> None:
     p.add_argument("--rate", type=float, default=2e-3)
     p.add_argument("--sym", type=int, default=0)
     p.add_argument("--every", type=int, default=1)
+    p.add_argument("--last", type=float, default=1)
+    p.add_argument("--mid", type=float, default=1)
+    p.add_argument("--whiten", action="store_true")
     p.add_argument("--top", type=float, default=16)
     p.add_argument("--lim", type=float, default=128)
     p.add_argument("--clip", type=float, default=0.5)
@@ -214,15 +248,25 @@ def main() -> None:
     train, held = load(a.cache, a.tune, a.every)
     torch.manual_seed(0)
     rng = np.random.default_rng(1)
-    net = Net(a.block, tuple(int(v) for v in a.widths.split(",")), False, a.top, a.lim, a.sym).to(memory_format=torch.channels_last)
+    net = Net(a.block, tuple(int(v) for v in a.widths.split(",")), a.sym)
+    first = [batch(rng, train, 48, 32, net.margin, a.block)]
+    if a.whiten:
+        net.start(*first[0])
+    else:
+        with torch.no_grad():
+            net.raw[0].mul_(0.3)
+            net.raw[-1].zero_()
+    share = [1.0] + [a.mid] * (net.n_layers - 2) + [a.last]
+    groups = [{"params": [w], "share": s} for w, s in zip(net.raw, share)]
+    groups += [{"params": [b], "share": s} for b, s in zip(net.biases, share)]
     ema = {k: v.clone() for k, v in net.state_dict().items()}
-    opt = torch.optim.Adam(net.parameters(), a.rate, betas=(0.9, 0.99))
-    print(f"{len(train)} + {len(held)} coded pictures, {net.macs:.0f} MAC per pixel", flush=True)
+    opt = torch.optim.Adam(groups, a.rate, betas=(0.9, 0.99))
+    print(f"{len(train)} + {len(held)} coded pictures, {sum(map(torch.numel, net.raw)) / a.block**2:.0f} MAC per pixel", flush=True)
     start, step, seen, last = time.time(), 0, 0.0, time.time()
     cpu0 = time.process_time()
     while (t := (time.process_time() - cpu0) / 60 / a.minutes) < 1:
         for g in opt.param_groups:
-            g["lr"] = a.rate * min(1, (step + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * t)) + 1e-6
+            g["lr"] = g["share"] * a.rate * min(1, (step + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * t)) + 1e-6
         x, y, w, c = batch(rng, train, a.batch, a.crop, net.margin, a.block)
         x = x.contiguous(memory_format=torch.channels_last)
         loss = ((net(x, c) - y) ** 2 * w).mean() * 3
@@ -239,9 +283,9 @@ def main() -> None:
         if time.time() - last > 20 or step == 20:
             last = time.time()
             print(f"step {step} {time.time() - start:.0f}s cpu {t * a.minutes * 60:.0f}s share {seen:.4f} norm {float(norm):.2f}", flush=True)
-            torch.save({"ema": ema, "net": net.state_dict(), "args": vars(a)}, a.out)
+            torch.save({"ema": ema, "net": net.state_dict(), "args": vars(a), "folded": folded(net, ema)}, a.out)
+    torch.save({"ema": ema, "net": net.state_dict(), "args": vars(a), "folded": folded(net, ema)}, a.out)
     net.load_state_dict(ema)
-    torch.save({"ema": ema, "net": net.state_dict(), "args": vars(a)}, a.out)
     g = gains(net, held)
     for tune in (0, 1):
         of = sorted((b, v) for _, k, b, v in g if k == tune)

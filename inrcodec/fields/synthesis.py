@@ -14,7 +14,7 @@ from math import ceil
 
 import numpy as np
 
-from ..priors.synthesis import INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Network
+from ..priors.synthesis import INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
 
 __all__ = ["MIDDLE", "Linear", "add_residual", "facts", "margin", "sample_residual"]
 
@@ -41,8 +41,8 @@ class Linear:
 def facts(step: float, slope: int) -> np.ndarray:
     """[6] from a quantiser's step at frequency MIDDLE and its slope: the step, then Linear.condition."""
     # in 1/64 octaves: a logarithm's last bit must not matter
-    a = (np.rint(64 * np.log2(step)) / 64 + 4) / 3
-    g = slope / 112
+    a = np.clip((np.rint(64 * np.log2(step)) / 64 + 4) / 3, -2, 2)
+    g = min(slope / 112, 2.0)
     return np.array([step, 1.0, a, a * a, g, a * g])
 
 
@@ -163,13 +163,13 @@ def convolve(network: Network, condition: np.ndarray, x: np.ndarray) -> np.ndarr
     for layer in network.layers:
         bias = np.rint(layer.bias @ condition).astype(np.float32)
         taps = [np.ascontiguousarray(layer.weights[..., k].transpose(0, 2, 1).reshape(len(bias), -1)) for k in range(3)]
-        x = _layer(x, taps, bias, np.float32(2.0**-layer.shift), layer.limits)
+        x = _layer(x, taps, bias, layer)
     c, h, w = x.shape
     return x.reshape(c // b**2, b, b, h, w).transpose(0, 3, 1, 4, 2).reshape(c // b**2, h * b, w * b)
 
 
 def _layer(
-    x: np.ndarray, taps: Sequence[np.ndarray], bias: np.ndarray, factor: np.float32, limits: tuple[int, int]
+    x: np.ndarray, taps: Sequence[np.ndarray], bias: np.ndarray, layer: Layer
 ) -> np.ndarray:
     """One 3×3 convolution, rounded and clipped: [C, H, W] -> [O, H − 2, W − 2]. Rows lie end to end, three of them on top of
     each other, so that a matrix product per column of the kernel does it; two columns per row are of no use."""
@@ -185,9 +185,10 @@ def _layer(
         y += taps[1] @ stacked[:, 1 : n + 1]
         y += taps[2] @ stacked[:, 2:]
         y += bias[:, None]
-        y *= factor
+        y *= np.float32(2.0**-layer.shift)
         y += np.float32(0.5)
         np.floor(y, out=y)
-        np.clip(y, *limits, out=y)
+        np.maximum(y, layer.low, out=y)
+        np.minimum(y, np.float32(layer.high), out=y)
         out[:, top : top + rows] = y.reshape(len(bias), rows, w)[..., : w - 2]
     return out

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import UnsupportedError
 
 __all__ = [
+    "FACT_LIMITS",
     "HIDDEN_LIMIT",
     "HIDDEN_UNIT",
     "INPUT_LIMIT",
@@ -24,30 +25,37 @@ __all__ = [
     "Layer",
     "Network",
     "arrays",
+    "bias_bound",
     "digest",
     "network",
 ]
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number, these stay for ever.
-SHA256 = {1: "8653d31045b1068d13b88e4743d404d0bb671f77137c08149553b970c830c57f", 2: "8653d31045b1068d13b88e4743d404d0bb671f77137c08149553b970c830c57f"}
+SHA256 = {
+    1: "302866bf2b34011b4bef9564324a1105235e6a92c356c8a275a760b47fc8207e",
+    2: "302866bf2b34011b4bef9564324a1105235e6a92c356c8a275a760b47fc8207e",
+}
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
 HIDDEN_UNIT, HIDDEN_LIMIT = 256, 256 * 6
 OUTPUT_UNIT, OUTPUT_LIMIT = 64, 64 * 8
+FACT_LIMITS = (1.0, 2.0, 4.0, 2.0, 4.0)  # sizes of what a network is told about a file, see fields.synthesis.facts
 MAX_EXACT = 2**24  # float32 holds every whole number up to here
 
 
 @dataclass(frozen=True)
 class Layer:
-    """y = clip(⌊(w ∗ x + b) · 2^−shift + ½⌋, *limits), ∗ a correlation with 3×3 taps.
+    """y = clip(⌊(w ∗ x + b) · 2^−shift + ½⌋, low, high), ∗ a correlation with 3×3 taps.
 
-    weights: whole numbers float32 [O, I, 3, 3]; bias float64 [O, 5], its product with the facts about a file is rounded.
+    weights: whole numbers float32 [O, I, 3, 3]; bias float64 [O, 5], its product with what is known about a file is
+    rounded. low float32 [O, 1]: −high for units that pass both signs on, 0 for those that do not.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     shift: int
-    limits: tuple[int, int]
+    low: np.ndarray
+    high: int
 
 
 @dataclass(frozen=True)
@@ -84,28 +92,34 @@ def network(number: int) -> Network:
 
 def from_arrays(stored: dict[str, np.ndarray]) -> Network:
     """Inverse of `arrays`."""
-    n = len(stored["shifts"])
-    layers = [
-        Layer(
-            stored[f"weights_{i}"].astype(np.float32),
-            stored[f"bias_{i}"].astype(np.float64),
-            int(stored["shifts"][i]),
-            (0, HIDDEN_LIMIT) if i < n - 1 else (-OUTPUT_LIMIT, OUTPUT_LIMIT),
-        )
-        for i in range(n)
-    ]
+    layers = []
     limit = INPUT_LIMIT
-    for layer in layers:
-        # |bias|: its facts are at most 4 in size, for any step and slope a header can hold
-        largest = np.abs(layer.weights.astype(np.float64)).sum((1, 2, 3)) * limit + 4 * np.abs(layer.bias).sum(1)
+    for i, (shift, signed) in enumerate(zip(stored["shifts"], stored["signed"], strict=True)):
+        weights, bias = stored[f"weights_{i}"].astype(np.float32), stored[f"bias_{i}"].astype(np.float64)
+        largest = np.abs(weights.astype(np.float64)).sum((1, 2, 3)) * limit + bias_bound(bias)
         assert largest.max() < MAX_EXACT, f"sums up to {largest.max():.0f}, more than float32 holds exactly"
-        limit = layer.limits[1]
+        limit = HIDDEN_LIMIT if i < len(stored["shifts"]) - 1 else OUTPUT_LIMIT
+        low = np.where(np.arange(len(bias)) < signed, np.float32(-limit), np.float32(0))[:, None]
+        layers.append(Layer(weights, bias, int(shift), low, limit))
     return Network(int(stored["block"]), tuple(layers))
 
 
-def arrays(block: int, weights: Sequence[np.ndarray], bias: Sequence[np.ndarray], shifts: Sequence[int]) -> dict[str, np.ndarray]:
-    """What a network's file holds: int16 weights_i [O, I, 3, 3], float32 bias_i [O, 5], shifts, block."""
-    stored = {"block": np.array(block, np.int16), "shifts": np.array(shifts, np.int16)}
+def bias_bound(bias: np.ndarray) -> np.ndarray:
+    """Largest size of a bias [O, 5] in any file, [O]: what synthesis.facts gives is held inside these."""
+    return np.asarray(np.abs(bias) @ FACT_LIMITS + 1)
+
+
+def arrays(
+    block: int,
+    weights: Sequence[np.ndarray],
+    bias: Sequence[np.ndarray],
+    *,
+    shifts: Sequence[int],
+    signed: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """What a network's file holds: int16 weights_i [O, I, 3, 3], float32 bias_i [O, 5], and by layer int16 shifts and
+    signed, the number of first units that pass both signs on; int16 block."""
+    stored = {k: np.array(v, np.int16) for k, v in (("block", block), ("shifts", shifts), ("signed", signed))}
     for i, (w, b) in enumerate(zip(weights, bias, strict=True)):
         stored[f"weights_{i}"] = w.astype(np.int16)
         stored[f"bias_{i}"] = b.astype(np.float32)
@@ -113,10 +127,11 @@ def arrays(block: int, weights: Sequence[np.ndarray], bias: Sequence[np.ndarray]
 
 
 def digest(stored: dict[str, np.ndarray]) -> str:
-    """SHA-256 of block and shifts as little-endian int16, then weights int16 and bias float32 of layer after layer."""
+    """SHA-256 of block, shifts and signed as little-endian int16, then weights int16 and bias float32 of layer after
+    layer."""
     h = hashlib.sha256()
-    h.update(np.ascontiguousarray(stored["block"], "<i2").tobytes())
-    h.update(np.ascontiguousarray(stored["shifts"], "<i2").tobytes())
+    for name in ("block", "shifts", "signed"):
+        h.update(np.ascontiguousarray(stored[name], "<i2").tobytes())
     for i in range(len(stored["shifts"])):
         h.update(np.ascontiguousarray(stored[f"weights_{i}"], "<i2").tobytes())
         h.update(np.ascontiguousarray(stored[f"bias_{i}"], "<f4").tobytes())
