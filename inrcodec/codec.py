@@ -193,7 +193,10 @@ class _Search:
         quality = quality_db(self.signal, trial.values)
         if self.field.spec.synthesis:
             # the same codes without the network: kept where that is better
-            plain = replace(trial, field=_make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid, None))
+            vars(trial).pop("values")  # large pictures: one decoded copy at a time
+            plain = replace(
+                trial, field=_make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid, None)
+            )
             without = quality_db(self.signal, plain.values)
             if without >= quality:
                 trial, quality = plain, without

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-SYNTHESIS_MACS = 2592  # per sample, of every released synthesis network
+SYNTHESIS_MACS = 2808  # per sample, of every released synthesis network
 
 
 def n_knots(extent: int, pitch: int) -> int:

@@ -10,7 +10,17 @@ if TYPE_CHECKING:
 
     from .priors.prior import Prior
 
-__all__ = ["ARCHS", "BODIES", "CODERS", "DecodeSettings", "EncodeSettings", "PARTITIONS", "PRIOR_METHODS", "SYNTHESIS", "TUNES"]
+__all__ = [
+    "ARCHS",
+    "BODIES",
+    "CODERS",
+    "DecodeSettings",
+    "EncodeSettings",
+    "PARTITIONS",
+    "PRIOR_METHODS",
+    "SYNTHESIS",
+    "TUNES",
+]
 
 ARCHS = ("multihead", "ensemble")
 BODIES = ("cosine", "relu", "siren", "fourier")

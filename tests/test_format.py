@@ -14,7 +14,7 @@ import importlib.util
 import itertools
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -458,11 +458,9 @@ def residual(number: int, base: float, slope: int, shape: Index, at: Index, deta
                 for i in range(size)
                 for j in range(size)
             ]
-            seen = [(detail(p) + [0.0, 0.0])[:3] if number else [] for p in inside]
+            seen = [[*detail(p), 0.0, 0.0] for p in inside]
             gray = len(detail(inside[0])) < 3
-            return [
-                min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen
-            ]
+            return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
         near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
         high = 1536 if layer < n - 1 else 512
         result = []
@@ -471,7 +469,11 @@ def residual(number: int, base: float, slope: int, shape: Index, at: Index, deta
             for i, w in enumerate(kernel):
                 total += sum(w[s][t] * near[s][t][i] for s in range(3) for t in range(3))
             total = math.floor(total / 2 ** stored["shifts"][layer] + 0.5)
-            result.append(min(max(total, -high if o < stored["signed"][layer] else 0), high))
+            signed = o < stored["signed"][layer]
+            result.append(min(max(total, -high if signed else 0), high if signed or layer != n - 2 else 256))
+        if layer == n - 2:
+            half = len(result) // 2
+            return [math.floor(y * g / 256 + 0.5) for y, g in zip(result[:half], result[half:], strict=True)]
         return result
 
     last = outputs(n - 1, at[0] // size, at[1] // size)
@@ -583,6 +585,7 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -
 def test_the_text_states_the_tables_of_the_code() -> None:
     from inrcodec.entropy import context, tables
     from inrcodec.fields import cosine
+    from inrcodec.priors import synthesis
     from inrcodec.priors.tables import SHA256
     from inrcodec.render import ALPHA_MARGIN
 
@@ -593,6 +596,11 @@ def test_the_text_states_the_tables_of_the_code() -> None:
         assert f"{kind} {n}" in TEXT
     assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT
     assert SHA256 in TEXT
+    for number, sha256 in synthesis.SHA256.items():
+        assert f"| {number} | `{sha256}` |" in TEXT
+    assert (synthesis.INPUT_UNIT, synthesis.INPUT_LIMIT) == (64, 768)
+    assert (synthesis.HIDDEN_UNIT, synthesis.HIDDEN_LIMIT) == (256, 1536)
+    assert (synthesis.OUTPUT_UNIT, synthesis.OUTPUT_LIMIT) == (64, 512)
     assert cosine.SPLINE_STEP == 5 / 16
     assert cosine.MASKING_UNIT == 1 / 4
     from dataclasses import astuple

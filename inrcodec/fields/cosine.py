@@ -27,6 +27,8 @@ MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
 
 
+SYNTHESIS = 1  # the network that new files ask for
+
 # Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
 # these bounds, and is stored in these units as one more channel of the smooth level.
 MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.2, 0.6, 0.25
@@ -41,12 +43,11 @@ class Tuning:
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
-    synthesis: int  # id of the network
 
 
 TUNINGS = {
-    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0, synthesis=1),
-    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45, synthesis=2),
+    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0),
+    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45),
 }
 
 
@@ -97,7 +98,7 @@ class CosineField(Field):
             pitch=tuple(pitch),
             rotation=quaternion,
             masking=tuning.masking and image,
-            synthesis=tuning.synthesis if image and settings.synthesis == "auto" else 0,
+            synthesis=SYNTHESIS if image and settings.synthesis == "auto" else 0,
         )
 
     @property
@@ -171,7 +172,7 @@ class CosineField(Field):
             weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
         if self._network is None:
             return (*knots, weights)
-        masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros((1, *spline[0].shape[1:]), np.int32)
+        masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
         return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), weights)
 
@@ -179,7 +180,7 @@ class CosineField(Field):
         if self._network is None:
             values = self._evaluate(weights, axes, scale)[0]
         else:
-            values = synthesis.add_residual(self._linear(self._network, weights), axes, scale)
+            values = synthesis.add_residual(self.linear(weights), axes, scale)
         return values @ self._rotation + self._centre
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
@@ -188,7 +189,7 @@ class CosineField(Field):
         blocks = [self._sample_block(weights, coords[at : at + run]) for at in range(0, len(coords), run)]
         values = np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
         if self._network is not None:
-            residual = synthesis.sample_residual(self._linear(self._network, weights), coords)
+            residual = synthesis.sample_residual(self.linear(weights), coords)
             values[:, : residual.shape[1]] += residual
         return values @ self._rotation + self._centre
 
@@ -196,7 +197,10 @@ class CosineField(Field):
         """One cell more on either side than hold the positions, and those the network sees: neighbours overlap."""
         if self._network is not None:
             reach = [synthesis.margin(self._network, s) for s in scale]
-            axes = [np.clip([x.min() - r, x.max() + r], 0, n) for x, r, n in zip(axes, reach, self.signal.shape, strict=True)]
+            axes = [
+                np.clip([x.min() - r, x.max() + r], 0, n)
+                for x, r, n in zip(axes, reach, self.signal.shape, strict=True)
+            ]
         spans = super().cells_for(axes, scale)
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
 
@@ -305,17 +309,16 @@ class CosineField(Field):
         smooth = self._evaluate_spline(weights[0], axes)
         return values + smooth, smooth
 
-    def _linear(self, net: Network, weights: Sequence[np.ndarray]) -> synthesis.Linear:
-        """What the synthesis network corrects."""
+    def linear(self, weights: Sequence[np.ndarray]) -> synthesis.Linear:
+        """What the synthesis network corrects; for fields that have one."""
+        assert self._network is not None
         _, masks, facts, _ = weights
 
-        def evaluate(
-            axes: Sequence[np.ndarray], scale: Sequence[float]
-        ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def evaluate(axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             step = facts[0] * np.exp2(np.clip(self._evaluate_spline(masks, axes), -8, 8))
             return (*self._evaluate(weights, axes, scale), step)
 
-        return synthesis.Linear(net, facts[1:], self.signal.shape, evaluate)
+        return synthesis.Linear(self._network, facts[0], facts[1:], self.signal.shape, evaluate)
 
     def _synthesise(self, heads: np.ndarray, bases: Sequence[CosineAxis]) -> np.ndarray:
         """Heads -> values [*n, C]; one axis after the other, last first."""

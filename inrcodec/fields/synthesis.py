@@ -1,9 +1,9 @@
 """Turns the linear field's picture into what a small network, trained ahead, finds missing in it.
 
-At scale 1, on the sample lattice, the network sees the field's detail (its value less the smooth level's) in units of the
-local step and answers with a residual in the same units. Anywhere else the residual is interpolated from there, so that the
-sum is a function of any real position. The network is a few 3×3 convolutions of blocks of samples in whole numbers that
-float32 holds exactly: regions, tiles and machines agree to the last bit.
+At scale 1, on the sample lattice, the network sees the field's detail (its value less the smooth level's) in units of
+the local step and answers with a residual in the same units. Anywhere else the residual is interpolated from there, so
+that the sum is a function of any real position. The network is a few 3×3 convolutions of blocks of samples in whole
+numbers that float32 holds exactly: regions, tiles and machines agree to the last bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import ceil
 
 import numpy as np
 
-from ..priors.synthesis import INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
+from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
 
 __all__ = ["MIDDLE", "Linear", "add_residual", "facts", "margin", "sample_residual"]
 
@@ -29,10 +29,11 @@ Evaluate = Callable[[Sequence[np.ndarray], Sequence[float]], tuple[np.ndarray, n
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear field and the network that corrects it. shape: of the picture, in samples. condition: what the network is
-    told about the whole file, [5]."""
+    """A linear field and the network that corrects it. shape: of the picture, in samples. step: of the quantiser, at
+    frequency MIDDLE. condition: what the network is told about the whole file, [5]."""
 
     network: Network
+    step: float
     condition: np.ndarray
     shape: tuple[int, ...]
     evaluate: Evaluate
@@ -136,8 +137,8 @@ class _Taps:
 
 
 def _on_lattice(linear: Linear, spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The field's values [*n, C] and the residual [*n, up to 3] at the samples in spans. Beyond the picture's border the
-    network sees its outermost samples again."""
+    """The field's values [*n, C] and the residual [*n, up to 3] at the samples in spans. Beyond the picture's border
+    the network sees its outermost samples again."""
     block, reach = linear.network.block, linear.network.margin
     wide = [(a // block * block - reach, -(-b // block) * block + reach) for a, b in spans]
     there = [(max(a, 0), min(b, n)) for (a, b), n in zip(wide, linear.shape, strict=True)]
@@ -168,13 +169,11 @@ def convolve(network: Network, condition: np.ndarray, x: np.ndarray) -> np.ndarr
     return x.reshape(c // b**2, b, b, h, w).transpose(0, 3, 1, 4, 2).reshape(c // b**2, h * b, w * b)
 
 
-def _layer(
-    x: np.ndarray, taps: Sequence[np.ndarray], bias: np.ndarray, layer: Layer
-) -> np.ndarray:
-    """One 3×3 convolution, rounded and clipped: [C, H, W] -> [O, H − 2, W − 2]. Rows lie end to end, three of them on top of
-    each other, so that a matrix product per column of the kernel does it; two columns per row are of no use."""
+def _layer(x: np.ndarray, taps: Sequence[np.ndarray], bias: np.ndarray, layer: Layer) -> np.ndarray:
+    """One 3×3 convolution, rounded and clipped: [C, H, W] -> [O, H − 2, W − 2]. Rows lie end to end, three of them on
+    top of each other, so that a matrix product per column of the kernel does it; two columns per row are of no use."""
     c, h, w = x.shape
-    out = np.empty((len(bias), h - 2, w - 2), np.float32)
+    out = np.empty((len(bias) // (1 + layer.gated), h - 2, w - 2), np.float32)
     for top in range(0, h - 2, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, h - 2 - top)
         n = rows * w
@@ -189,6 +188,12 @@ def _layer(
         y += np.float32(0.5)
         np.floor(y, out=y)
         np.maximum(y, layer.low, out=y)
-        np.minimum(y, np.float32(layer.high), out=y)
-        out[:, top : top + rows] = y.reshape(len(bias), rows, w)[..., : w - 2]
+        np.minimum(y, layer.high, out=y)
+        if layer.gated:
+            y, factor = y[: len(out)], y[len(out) :]
+            y *= factor
+            y *= np.float32(1 / HIDDEN_UNIT)
+            y += np.float32(0.5)
+            np.floor(y, out=y)
+        out[:, top : top + rows] = y.reshape(len(out), rows, w)[..., : w - 2]
     return out

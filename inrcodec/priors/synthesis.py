@@ -32,8 +32,7 @@ __all__ = [
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number, these stay for ever.
 SHA256 = {
-    1: "302866bf2b34011b4bef9564324a1105235e6a92c356c8a275a760b47fc8207e",
-    2: "302866bf2b34011b4bef9564324a1105235e6a92c356c8a275a760b47fc8207e",
+    1: "6260c141b8bec26c737f2f43c02d677721b28d5982a0cf555410e69209e5f6ab",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
@@ -48,14 +47,16 @@ class Layer:
     """y = clip(⌊(w ∗ x + b) · 2^−shift + ½⌋, low, high), ∗ a correlation with 3×3 taps.
 
     weights: whole numbers float32 [O, I, 3, 3]; bias float64 [O, 5], its product with what is known about a file is
-    rounded. low float32 [O, 1]: −high for units that pass both signs on, 0 for those that do not.
+    rounded. low, high float32 [O, 1]. gated: the second half of the outputs, 0 … HIDDEN_UNIT, are factors of the first
+    half, ⌊y · factor / HIDDEN_UNIT + ½⌋: filters that are turned on and off by what is around.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     shift: int
     low: np.ndarray
-    high: int
+    high: np.ndarray
+    gated: bool
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,12 @@ def from_arrays(stored: dict[str, np.ndarray]) -> Network:
         weights, bias = stored[f"weights_{i}"].astype(np.float32), stored[f"bias_{i}"].astype(np.float64)
         largest = np.abs(weights.astype(np.float64)).sum((1, 2, 3)) * limit + bias_bound(bias)
         assert largest.max() < MAX_EXACT, f"sums up to {largest.max():.0f}, more than float32 holds exactly"
-        limit = HIDDEN_LIMIT if i < len(stored["shifts"]) - 1 else OUTPUT_LIMIT
-        low = np.where(np.arange(len(bias)) < signed, np.float32(-limit), np.float32(0))[:, None]
-        layers.append(Layer(weights, bias, int(shift), low, limit))
+        last = len(stored["shifts"]) - 1
+        limit = HIDDEN_LIMIT if i < last else OUTPUT_LIMIT
+        both, gated = np.arange(len(bias))[:, None] < signed, i == last - 1
+        low = np.where(both, -limit, 0).astype(np.float32)
+        high = np.where(both | (not gated), limit, HIDDEN_UNIT).astype(np.float32)
+        layers.append(Layer(weights, bias, int(shift), low, high, gated))
     return Network(int(stored["block"]), tuple(layers))
 
 
@@ -118,7 +122,7 @@ def arrays(
     signed: Sequence[int],
 ) -> dict[str, np.ndarray]:
     """What a network's file holds: int16 weights_i [O, I, 3, 3], float32 bias_i [O, 5], and by layer int16 shifts and
-    signed, the number of first units that pass both signs on; int16 block."""
+    signed, the number of first units that pass both signs on; int16 block. The last layer but one is gated."""
     stored = {k: np.array(v, np.int16) for k, v in (("block", block), ("shifts", shifts), ("signed", signed))}
     for i, (w, b) in enumerate(zip(weights, bias, strict=True)):
         stored[f"weights_{i}"] = w.astype(np.int16)
