@@ -12,6 +12,7 @@ that priors/synthesis.py pins.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,8 @@ def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path) -
     saved = start = time.monotonic() - spent
     while (spent := time.monotonic() - start) < 60 * minutes:
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * spent / 60 / minutes))
+            drop = 0.5 + 0.5 * math.cos(math.pi * spent / 60 / minutes)
+            group["lr"] = RATE * min(1, (step + 1) / 50) * drop
         detail, wanted, weight, condition = batch(rng, data, net.margin)
         answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
         loss = 3 * ((answer - wanted) ** 2 * weight).mean()

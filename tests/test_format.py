@@ -441,8 +441,8 @@ def keys_taps(x: float, n: int) -> dict[int, float]:
     return taps
 
 
-def residual(number: int, base: float, slope: int, shape: Index, at: Index, detail: Callable) -> list[float]:
-    """§9.4: the network's answer at a sample, in local steps. detail(sample): its detail in local steps."""
+def residual_of(number: int, base: float, slope: int, shape: Index, detail: Callable) -> Callable[[Index], list[float]]:
+    """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
     with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
         stored = {k: archive[k].tolist() for k in archive.files}
     size, n = stored["block"], len(stored["shifts"])
@@ -476,12 +476,15 @@ def residual(number: int, base: float, slope: int, shape: Index, at: Index, deta
             return [math.floor(y * g / 256 + 0.5) for y, g in zip(result[:half], result[half:], strict=True)]
         return result
 
-    last = outputs(n - 1, at[0] // size, at[1] // size)
-    return [last[size**2 * c + size * (at[0] % size) + at[1] % size] / 64 for c in range(3)]
+    def residual(at: Index) -> list[float]:
+        last = outputs(n - 1, at[0] // size, at[1] // size)
+        return [last[size**2 * c + size * (at[0] % size) + at[1] % size] / 64 for c in range(3)]
+
+    return residual
 
 
-def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float]:
-    """§8, §9 and §11.1: values of all channels at one position, before §11.2"""
+def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]], list[float]]:
+    """§8, §9 and §11.1: values of all channels at any position, before §11.2"""
     length = struct.unpack_from("<I", data, 8)[0]
     _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
     kind, shape, channels, _, colour = signal[:5]
@@ -536,17 +539,13 @@ def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float
                     smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * tap
         return y, smooth
 
-    y = [a + b for a, b in zip(*linear(tuple(x)), strict=True)]
-    if synthesis:
-        base = q * (1 + slope / 16 * 0.3)
-        taps = [keys_taps(v, n) for v, n in zip(x, shape, strict=True)]
-        for at in itertools.product(*taps):
-            local = base * mask_at([v + 0.5 for v in at])
-            r = residual(synthesis, base, slope, shape, at, lambda p: [
-                v / (base * mask_at([i + 0.5 for i in p])) for v in linear(tuple(i + 0.5 for i in p))[0]
-            ])  # fmt: skip
-            for c in range(3 if colour in (3, 4) else 1):
-                y[c] += r[c] * local * math.prod(t[i] for t, i in zip(taps, at, strict=True))
+    base = q * (1 + slope / 16 * 0.3)
+
+    def detail(at: Index) -> list[float]:
+        centre = tuple(i + 0.5 for i in at)
+        return [v / (base * mask_at(centre)) for v in linear(centre)[0]]
+
+    residual = residual_of(synthesis, base, slope, shape, detail) if synthesis else None
     n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
     rotation = np.eye(channels)
     for k, i in itertools.product(range(n), repeat=2):
@@ -559,7 +558,19 @@ def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float
             [2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)],
         ]
         rotation[:3, :3] = np.array(turn) @ rotation[:3, :3]
-    return [sum(y[k] * rotation[k, i] for k in range(channels)) + (0 if kind == 2 else 0.5) for i in range(channels)]
+
+    def value(x: Sequence[float]) -> list[float]:
+        y = [a + b for a, b in zip(*linear(tuple(x)), strict=True)]
+        if residual:
+            taps = [keys_taps(v, n) for v, n in zip(x, shape, strict=True)]
+            for at in itertools.product(*taps):
+                local = base * mask_at([v + 0.5 for v in at])
+                for c, r in enumerate(residual(at)[: 3 if colour in (3, 4) else 1]):
+                    y[c] += r * local * math.prod(t[i] for t, i in zip(taps, at, strict=True))
+        centre = 0 if kind == 2 else 0.5
+        return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
+
+    return value
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n.endswith("range") and n != "tiles-range"])
@@ -569,8 +580,8 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.4, np.asarray(signal.shape) + 0.4, (6, len(signal.shape)))
     points[0] = 0.5
-    codes = decode(FILES[name])
-    expected = np.array([value_at(FILES[name], codes, list(p)) for p in points])
+    value = field_of(FILES[name], decode(FILES[name]))
+    expected = np.array([value(list(p)) for p in points])
     if signal.alpha:
         expected[:, -1] = (expected[:, -1] + 0.08) / 1.16
     if signal.kind == "array":

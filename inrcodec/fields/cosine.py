@@ -177,10 +177,10 @@ class CosineField(Field):
         return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), weights)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
-        if self._network is None:
-            values = self._evaluate(weights, axes, scale)[0]
-        else:
+        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
             values = synthesis.add_residual(self.linear(weights), axes, scale)
+        else:
+            values = self._evaluate(weights, axes, scale)[0]
         return values @ self._rotation + self._centre
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
@@ -195,7 +195,7 @@ class CosineField(Field):
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """One cell more on either side than hold the positions, and those the network sees: neighbours overlap."""
-        if self._network is not None:
+        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
             reach = [synthesis.margin(self._network, s) for s in scale]
             axes = [
                 np.clip([x.min() - r, x.max() + r], 0, n)
