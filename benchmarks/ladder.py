@@ -28,7 +28,7 @@ def without(name: str, tune: str) -> Iterator[None]:
     """The codec with one tool changed."""
     changes = {
         "as shipped": [],
-        "no synthesis network": [patch.object(cosine, "SYNTHESIS", 0)],
+        "no synthesis network": [_tuned(tune, synthesis=0)],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],

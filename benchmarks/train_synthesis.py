@@ -7,6 +7,9 @@ tunes; the network learns what the decoded pictures lack, in units of the local 
 own error and its picture's, so that all rates weigh alike. Pictures are coded once and kept in the cache;
 an interrupted training goes on from OUT.state. At the end: the gain in dB on photos that were held out, and the digest
 that priors/synthesis.py pins.
+
+With --eyes OUT.state the network trained before is refined on pictures coded for eyes alone, by what SSIMULACRA2 would
+see: mean squared error blurs faint textures.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ QUALITIES = (97.0, 8.0)
 HELD_OUT = ("casa-mila", "valley-midnight", "kait-herzog", "jared-evans")  # parts of names
 BLOCK, UNITS, SIGNED, FILTERS = 2, 24, 12, 16  # samples per block's side; first layer, of it both signs; second layer
 FACTS = 5
+SSIM_C2 = 0.0009
+EYES_RATE, EYES_SHARE = 8e-4, 0.85
 CROP, BATCH, RATE, CLIP, DECAY = 96, 16, 2.5e-3, 0.5, 0.998
 
 
@@ -125,9 +130,10 @@ class Net(nn.Module):
 
 
 def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: int) -> list[torch.Tensor]:
-    """Random crops, turned and mirrored: detail [N, 3, …], wanted, weights [N, 1, …], conditions [N, 5]."""
+    """Random crops, turned and mirrored: detail [N, 3, …], wanted, weights [N, 1, …], conditions [N, 5], and what turns
+    local steps of the first channel into luma of 0 … 1, [N, 1, …]."""
     size = CROP + 2 * margin
-    columns: tuple[list[np.ndarray], ...] = ([], [], [], [])
+    columns: tuple[list[np.ndarray], ...] = ([], [], [], [], [])
     for _ in range(BATCH):
         d = data[rng.integers(len(data))]
         y, x = (int(rng.integers(0, (s - size) // BLOCK + 1)) * BLOCK for s in d["relative"].shape)
@@ -138,7 +144,8 @@ def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: i
         step, mse, _ = d["facts"]
         squared = maps[2] ** 2 * np.float32(step**2)
         weight = squared / np.float32(0.5 * mse + 0.5 * np.mean(maps[1] ** 2 * squared))
-        for column, value in zip(columns, (maps[0], maps[1], weight, d["condition"]), strict=True):
+        luma = maps[2] * np.float32(step / np.sqrt(3))
+        for column, value in zip(columns, (maps[0], maps[1], weight, d["condition"], luma), strict=True):
             column.append(value)
     return [torch.from_numpy(np.stack(c)) for c in columns]
 
@@ -175,12 +182,40 @@ def whole_numbers(net: Net) -> dict[str, np.ndarray]:
     return arrays(BLOCK, weights, biases, shifts=shifts, signed=(SIGNED, FILTERS, 3 * BLOCK**2))
 
 
-def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path) -> Net:
-    """The moving average of the weights after so many minutes."""
+def eyes(luma: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
+    """What SSIMULACRA2 sees amiss in decoded [N, 1, H, W] beside luma, [N, 6]: at three scales 1 − SSIM without its
+    means, and the difference in contrast (|y − mean| against |x − mean|: ringing where it grew, blur where it fell)."""
+    found = []
+    for scale in range(3):
+        if scale:
+            luma, decoded = functional.avg_pool2d(luma, 2), functional.avg_pool2d(decoded, 2)
+        x, y = luma, decoded
+        mean_x, mean_y = _blur(x), _blur(y)
+        xx, yy, xy = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2, _blur(x * y) - mean_x * mean_y
+        found.append((1 - (2 * xy + SSIM_C2) / (xx + yy + SSIM_C2)).mean((1, 2, 3)))
+        e = ((y - mean_y) ** 2 + 1e-6).sqrt() - ((x - mean_x) ** 2 + 1e-6).sqrt()
+        found.append((e * e + 1e-8).sqrt().mean((1, 2, 3)))
+    return torch.stack(found, 1)
+
+
+def _blur(x: torch.Tensor) -> torch.Tensor:
+    """Near a Gaussian of 1.5 samples."""
+    for _ in range(3):
+        x = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    return x
+
+
+def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *, start_from: Net | None = None) -> Net:
+    """The moving average of the weights after so many minutes. start_from: a network to refine for eyes."""
     torch.manual_seed(0)
     rng = np.random.default_rng(1)
     net, average = Net(), Net()
-    optimiser = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
+    rate = RATE
+    if start_from is not None:
+        rate = EYES_RATE
+        net.load_state_dict(start_from.state_dict())
+        average.load_state_dict(start_from.state_dict())
+    optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.99))
     step, spent, share = 0, 0.0, 0.0
     if state_file.exists():
         state: dict[str, Any] = torch.load(state_file, weights_only=True)
@@ -193,10 +228,17 @@ def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path) -
     while (spent := time.monotonic() - start) < 60 * minutes:
         for group in optimiser.param_groups:
             drop = 0.5 + 0.5 * math.cos(math.pi * spent / 60 / minutes)
-            group["lr"] = RATE * min(1, (step + 1) / 50) * drop
-        detail, wanted, weight, condition = batch(rng, data, net.margin)
+            group["lr"] = rate * min(1, (step + 1) / 50) * drop
+        detail, wanted, weight, condition, local = batch(rng, data, net.margin)
         answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
-        loss = 3 * ((answer - wanted) ** 2 * weight).mean()
+        loss = error = 3 * ((answer - wanted) ** 2 * weight).mean()
+        if start_from is not None:
+            inner = detail[:, :1, net.margin : -net.margin, net.margin : -net.margin]
+            luma = (inner + wanted[:, :1]) * local
+            with torch.no_grad():
+                without = eyes(luma, inner * local)
+            amiss = eyes(luma, (inner + answer[:, :1]) * local) / (0.5 * without + 0.5 * without.mean(0))
+            loss = EYES_SHARE * amiss.mean() + (1 - EYES_SHARE) * error
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), CLIP)
@@ -206,7 +248,7 @@ def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path) -
         for mean, now in zip(average.parameters(), net.parameters(), strict=True):
             mean.data.lerp_(now.data, 1 - decay)
         before = 3 * float((wanted**2 * weight).mean())
-        share += 0.01 * (1 - float(loss.detach()) / before - share)
+        share += 0.01 * (1 - float(error.detach()) / before - share)
         if time.monotonic() - saved > 60:
             saved = time.monotonic()
             print(f"{spent / 60:.0f} of {minutes:g} min, step {step}: {share:.2%} of the error gone", flush=True)
@@ -221,6 +263,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--cache", type=Path, help="where coded photos are kept; beside OUT if not given")
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--eyes", type=Path, metavar="STATE", help="refine the network of that .state for --tune perceptual"
+    )
     asked = parser.parse_args()
     torch.set_flush_denormal(True)
     cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-coded")
@@ -230,7 +275,12 @@ def main() -> None:
         with np.load(path) as archive:
             (held if any(h in path.stem for h in HELD_OUT) else data).append({k: archive[k] for k in archive.files})
     print(f"{len(data)} coded pictures and {len(held)} held out", flush=True)
-    net = train(data, asked.minutes, asked.out.with_suffix(".state"))
+    before = None
+    if asked.eyes:
+        before = Net()
+        before.load_state_dict(torch.load(asked.eyes, weights_only=True)["average"])
+        data = [d for d in data if d["facts"][2]]
+    net = train(data, asked.minutes, asked.out.with_suffix(".state"), start_from=before)
     for tune, dB in gains(net, held).items():
         thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
         print(f"{tune}: {np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")

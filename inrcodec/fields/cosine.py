@@ -27,8 +27,6 @@ MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
 
 
-SYNTHESIS = 1  # the network that new files ask for
-
 # Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
 # these bounds, and is stored in these units as one more channel of the smooth level.
 MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.2, 0.6, 0.25
@@ -43,11 +41,12 @@ class Tuning:
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
+    synthesis: int  # number of the network
 
 
 TUNINGS = {
-    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0),
-    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45),
+    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0, synthesis=1),
+    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45, synthesis=2),
 }
 
 
@@ -98,7 +97,7 @@ class CosineField(Field):
             pitch=tuple(pitch),
             rotation=quaternion,
             masking=tuning.masking and image,
-            synthesis=SYNTHESIS if image and settings.synthesis == "auto" else 0,
+            synthesis=tuning.synthesis if image and settings.synthesis == "auto" else 0,
         )
 
     @property
