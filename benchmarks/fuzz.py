@@ -27,12 +27,25 @@ import inrcodec
 from inrcodec import api, codec
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError, LimitError, UnsupportedError
+from inrcodec.priors.prior import Prior, biases
 from inrcodec.stream import Stream, plan
 
 ALLOWED = (FormatError, UnsupportedError, LimitError)
 MAX_SAMPLES = 2**14  # what a mutant may ask for: a larger header is refused, so that a run stays short
 SLOW_S = 2.0
 NUMBERS = (0, 1, 2, 3, 15, 16, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
+
+
+def tiny_prior() -> Prior:
+    """Of RGB pictures: half of a small network's weights."""
+    rng = np.random.default_rng(3)
+    n = Prior.count(fin=2, width=4, depth=1, fout=3, features=0)
+    mask = biases(((2, 4), (4, 4), (4, 3))) | (rng.random(n) < 0.5)
+    start = np.where(mask, rng.normal(0, 0.2, n), 0).astype(np.float32)
+    return Prior("siren", 2, 4, 1, 3, 10, "image", (8, 8), start, mask, steps=3)
+
+
+PRIOR = tiny_prior()  # what every file is opened with: those that name none leave it
 
 
 def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
@@ -70,6 +83,7 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
             files[f"{coder}-segments"] = inrcodec.encode(
                 picture, partition="segments", width=3, depth=0, iterations=3, grid="2x2", entropy=coder
             )
+            files[f"{coder}-prior"] = inrcodec.encode(picture, prior=PRIOR, grid="3x2", entropy=coder)
     return files
 
 
@@ -130,7 +144,7 @@ def with_own_digest(mutant: bytes) -> bytes:
 
 def codes_of(data: bytes) -> tuple[np.ndarray, ...]:
     stream = InrFile.of_bytes(data)
-    decoder = codec.Decoder(stream.header, max_samples=MAX_SAMPLES)
+    decoder = codec.Decoder(stream.header, max_samples=MAX_SAMPLES, prior=PRIOR)
     return decoder.codes([stream.payload(i) for i in range(stream.header.n_chunks)])
 
 
@@ -199,7 +213,7 @@ def _mutate_header(payload: bytes, rng: np.random.Generator) -> bytes:
 def outcome(mutant: bytes, original: bytes, codes: bytes) -> str:
     """What opening, verifying and decoding gives. codes: of the original, as bytes. Raises what is not allowed."""
     try:
-        file = api.open(mutant)
+        file = api.open(mutant, prior=PRIOR)
         file.info()
         file.verify(max_samples=MAX_SAMPLES)
         file.decode(max_samples=MAX_SAMPLES)
@@ -216,7 +230,7 @@ def outcome(mutant: bytes, original: bytes, codes: bytes) -> str:
 def outcome_of_variants(mutant: bytes, rng: np.random.Generator) -> None:
     """Decode other sizes, a region, scattered points, and a cut file in part. Raises what is not allowed."""
     try:
-        file = api.open(mutant)
+        file = api.open(mutant, prior=PRIOR)
         shape = file.header.signal.shape
         if file.header.signal.n_values > MAX_SAMPLES:
             return
@@ -229,7 +243,7 @@ def outcome_of_variants(mutant: bytes, rng: np.random.Generator) -> None:
         pass
     try:
         cut = mutant[: int(rng.integers(len(mutant)))]
-        api.open(cut, partial=True).decode(max_samples=MAX_SAMPLES)
+        api.open(cut, partial=True, prior=PRIOR).decode(max_samples=MAX_SAMPLES)
     except ALLOWED:
         pass
 

@@ -3,13 +3,15 @@
     python benchmarks/train_tables.py PHOTO_DIR SOUND_DIR [OUT]
 
 Photos are halved until no side is over 1,024 (their own compression must not be learned), coded at steps from fine
-to coarse under both tunes, all symbols counted by context. MLP tables are those of rounded normal numbers at many
+to coarse under both tunes, all symbols counted by context (those of the learned contexts come with their network, from
+train_context.py). MLP tables are those of rounded normal numbers at many
 scales. Prints the digest that priors/tables.py pins.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from inrcodec.entropy.tables import AdaptiveTables
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
 from inrcodec.priors import tables
+from inrcodec.priors.context import context_network
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
 from inrcodec.stream import plan
@@ -49,7 +52,14 @@ def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.n
         fitted = field.fit(samples, settings, lambda _: None)
         for step in steps * fitted.tuning.first_step:
             codes = field.quantize(fitted, field.quantiser(fitted, settings, float(step)))
-            RangeCoder(observer.starting_counts).encode(codes, field.layouts, plan(field.layouts, ()))
+            *knots, heads = field.layouts
+            if len(meta.shape) == 2:  # volumes are coded by what pictures teach: as volumes one sample deep
+                # [C, M, M', *cells] -> [C, M, M', 1, *cells, 1]
+                codes = (*codes[:-1], codes[-1][:, :, :, None, ..., None])
+                frequencies, cells = (*heads.frequencies, 1), (*heads.cells, 1)
+                heads = replace(heads, frequencies=frequencies, cells=cells, sizes=(*heads.sizes, (1,)))
+            layouts = (*knots, heads)
+            RangeCoder(observer.starting_counts, context_network).encode(codes, layouts, plan(layouts, ()))
 
 
 def main() -> None:

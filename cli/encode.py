@@ -53,7 +53,22 @@ class _Plan:
     how: How
 
 
-@click.command("encode")
+class _Encode(click.Command):
+    """Says so where --search, whose FILE may be left out, took the one name there was."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter:
+            taken = ctx.params.get("search")
+            if taken in (None, "auto"):
+                raise
+            raise click.UsageError(
+                f"--search took {taken} as the result of a search, and no SRC is left; SRC goes before --search", ctx
+            ) from None
+
+
+@click.command("encode", cls=_Encode)
 @input_args("sources", "SRC...")
 @click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to; several sources need a folder.  [SRC with .inr]")
 @click.option(
@@ -86,8 +101,9 @@ class _Plan:
 @click.option("--depth", type=int, help="MLP bodies: hidden layers after the first.")
 @click.option(
     "--prior",
-    metavar="FILE",
-    help="Ensembles: start from what inrcodec prior made of other signals, and store differences; decoding needs it.",
+    metavar="FILE|none",
+    help="Ensembles: start from what inrcodec prior made of other signals, and store differences; decoding needs it."
+    "  [none]",
 )
 @click.option(
     "--search",
@@ -152,6 +168,8 @@ def encode(
       inrcodec encode photo.png --prior photos.inp
       convert in.psd png:- | inrcodec encode - -o - > out.inr
     """
+    if prior == "none":
+        prior = None
     targets = {"--quality": quality, "--psnr": psnr, "--bpp": bpp, "--target-size": target_size, "--bitrate": bitrate}
     given = [name for name, value in targets.items() if value is not None]
     if len(given) > 1:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from inrcodec.priors.prior import Prior
     from inrcodec.signals import Signal
 
-FOURIER_FEATURES = 32
-
 
 @click.group("prior")
 @version_option
@@ -102,7 +100,7 @@ def train(
     from inrcodec.formats.files import write_atomically
     from inrcodec.formats.prior_file import pack_prior, unpack_prior
 
-    from inrcodec.fields.layers import MlpShape
+    from inrcodec.fields.layers import FOURIER_FEATURES, MlpShape
     from inrcodec.priors import meta
 
     samples, kind = meta.alike(_read(signals, how, max_pixels))
@@ -110,7 +108,7 @@ def train(
     side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
     tasks = meta.Tasks.of(samples, (side,) * axes)
     omega = {"siren": 30, "fourier": 4, "relu": 0}[body] if omega is None else omega
-    features = FOURIER_FEATURES if body == "fourier" else 0
+    features = FOURIER_FEATURES["prior"] if body == "fourier" else 0
     shape = MlpShape(axes, width, depth, channels, body, omega=float(omega), features=features, seed=options["seed"])
     inner, outer, fit = meta.default_rates(omega) if body == "siren" else meta.OTHER_RATES
     schedule = meta.schedule_for(meta.n_weights(shape), sparsity=sparsity, rounds=rounds)
@@ -180,10 +178,16 @@ def _run(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How
                 raise type(error)(f"{error}; -f starts anew") from None
         if not how.quiet:
             say(f"{part}: goes on at step {state.step} of {settings.n_steps}")
-    with stage_reporter(output, how.progress, how.quiet) as on_step:
-        for state in meta.train(shape, tasks, settings, on_step=on_step or (lambda _: None), state=first):
-            with naming_output(str(part)):
-                write_atomically(part, pack_state(state, mark), overwrite=True)
+    try:
+        with stage_reporter(output, how.progress, how.quiet) as on_step:
+            for state in meta.train(shape, tasks, settings, on_step=on_step or (lambda _: None), state=first):
+                with naming_output(str(part)):
+                    write_atomically(part, pack_state(state, mark), overwrite=True)
+    except KeyboardInterrupt:
+        if part.exists() and not how.quiet:
+            again = "the same command" + (", without -f," if how.force else "")
+            say(f"{part} keeps {state.step} of {settings.n_steps} steps; {again} goes on from there")
+        raise
     return state
 
 

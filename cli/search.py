@@ -109,13 +109,15 @@ class _Pair(click.ParamType[tuple[int, int]]):
 @click.option("--plot", metavar="FILE", help="Draw J and PSNR over FLOPs, with the way taken (.png, .svg, .pdf).")
 @click.option("--json", "as_json", is_flag=True, help="All that was found as one JSON object.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite what is in the way: another search, a plot.")
+@click.option("-n", "--no-overwrite", is_flag=True, help="Leave an existing search or plot alone, without an error.")
 @click.option("--progress/--no-progress", default=None, help="Show progress.  [if stderr is a terminal]")
 @click.option("--quiet", is_flag=True, help="Only say what goes wrong.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what every training gave.")
 @limit_option
 @version_option
 def search(
-    *, source: str, output: str | None, plot: str | None, as_json: bool, force: bool, progress: bool | None,
-    quiet: bool, max_pixels: int, max_flops: float | None, **options: Any,
+    *, source: str, output: str | None, plot: str | None, as_json: bool, force: bool, no_overwrite: bool,
+    progress: bool | None, quiet: bool, verbose: bool, max_pixels: int, max_flops: float | None, **options: Any,
 ) -> None:  # fmt: skip
     """Find the width and depth that suit an ensemble's networks.
 
@@ -128,8 +130,15 @@ def search(
       inrcodec search talk.wav --grid 32 --max-flops 20G --widths 16,32,64 --json
       inrcodec encode photo.png --search photo.search.json
     """
+    if force and no_overwrite:
+        raise click.UsageError("-f/--force and -n/--no-overwrite exclude each other")
     check_input(source)
     target = _target(source, output)
+    if no_overwrite:
+        for path in filter(os.path.isfile, filter(None, (target, plot))):
+            if not quiet:
+                say(f"{path} exists, left alone")
+            return
     _check_outputs(source, target, plot, force)
     if plot:
         import matplotlib  # noqa: F401  (said before hours of training, not after)
@@ -158,6 +167,9 @@ def search(
     def keep(evaluation: Evaluation) -> None:
         evaluations.append(evaluation)
         save(None)
+        if verbose and not quiet:
+            e = evaluation
+            say(f"width {e.width}, depth {e.depth}, seed {e.seed}: PSNR {e.psnr_db:.2f} dB in {e.seconds:.1f} s")
 
     if not as_json and not quiet:
         click.echo(_heading(source, problem, settings, len(known)))

@@ -5,18 +5,16 @@ Only integers, and arrays of integers, in a fixed order; every id is written out
 
 from __future__ import annotations
 
-import math
-import struct
 from typing import Any
 
-import msgpack
+from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_values, unpack_values
 
 from inrcodec.cost import mlp_parameters, n_knots
-from inrcodec.errors import FormatError, UnsupportedError
+from inrcodec.errors import FormatError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
 from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, FieldSpec, Header, Quantiser
 
-__all__ = ["MAX_HEADER_BYTES", "VERSION", "float_bits", "float_of", "integer", "named", "pack_header", "unpack_header"]
+__all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
 
 VERSION = (1, 0)  # major: readers must know it; minor: they need not
 MAX_HEADER_BYTES = 2**16
@@ -52,31 +50,20 @@ def pack_header(header: Header) -> bytes:
         [CODERS[header.coder], header.table_set],
         list(header.levels),
     ]
-    return bytes(VERSION) + msgpack.packb(values)
+    return pack_values(VERSION, values)
 
 
 def unpack_header(payload: bytes) -> Header:
     """Raises FormatError for anything pack_header does not write, UnsupportedError for a newer major version or an
     id this version does not know."""
-    if len(payload) < 2:
-        raise FormatError("header: too short")
-    if payload[0] != VERSION[0]:
-        raise UnsupportedError(f"format version {payload[0]}.{payload[1]}; this inrcodec reads {VERSION[0]}.x")
-    try:
-        values = msgpack.unpackb(
-            payload[2:], strict_map_key=True, raw=False, max_str_len=0, max_bin_len=0, max_ext_len=0, max_map_len=0,
-            max_array_len=MAX_GROUPS,
-        )  # fmt: skip
-        if msgpack.packb(values) != payload[2:]:
-            raise FormatError("header: not in canonical form")
+
+    def read(values: Any) -> Header:
         if type(values) is not list or len(values) < N_VALUES:
             raise FormatError("header: malformed")
         # a newer minor version may append values; readers of this one leave them
-        header = _header(values if payload[1] == VERSION[1] else values[:N_VALUES])
-    except (FormatError, UnsupportedError):
-        raise
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, msgpack.UnpackException):
-        raise FormatError("header: malformed") from None
+        return _header(values if payload[1] == VERSION[1] else values[:N_VALUES])
+
+    header = unpack_values(payload, VERSION, read, name="header", max_array=MAX_GROUPS)
     if payload[1] == VERSION[1] and pack_header(header) != payload:
         raise FormatError("header: not in canonical form")
     return header
@@ -190,28 +177,3 @@ def n_groups(field: FieldSpec) -> int:
     if field.connections:  # its body ends in the last hidden layer
         return 2 * (field.depth + 1) + 1
     return 2 * (field.depth + 2) + int(field.arch == "multihead")
-
-
-def integer(value: Any, low: int, high: int, name: str) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise FormatError(f"header: {name} {value!r:.40}, wanted {low} to {high}")
-    return value
-
-
-def named(value: Any, ids: dict[str, int], name: str) -> str:
-    integer(value, 0, 2**16, name)
-    for key, number in ids.items():
-        if number == value:
-            return key
-    raise UnsupportedError(f"{name} {value} is not known to this version")
-
-
-def float_bits(value: float) -> int:
-    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
-
-
-def float_of(bits: Any) -> float:
-    value = float(struct.unpack("<d", struct.pack("<Q", integer(bits, 0, 2**64 - 1, "float")))[0])
-    if not math.isfinite(value):
-        raise FormatError("header: offset or scale is not finite")
-    return value

@@ -11,11 +11,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import zstandard
 from inrcodec.formats.container import FRAME_BYTES, chunk
-from inrcodec.formats.header import BODIES, KINDS, float_bits, float_of, integer, named
+from inrcodec.formats.header import BODIES, KINDS
+from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_values, unpack_values
 
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.frames import decompress
@@ -109,27 +109,12 @@ def _pack_head(p: Prior) -> bytes:
         p.kept,
         [[name, value] for name, value in p.facts],
     ]
-    return bytes(VERSION) + msgpack.packb(values)
+    return pack_values(VERSION, values)
 
 
 def _unpack_head(payload: bytes) -> dict[str, Any]:
     """Arguments of Prior but start and mask; and kept."""
-    if len(payload) < 2:
-        raise FormatError("prior file: header too short")
-    if payload[0] != VERSION[0]:
-        raise UnsupportedError(f"prior file version {payload[0]}.{payload[1]}; this inrcodec reads {VERSION[0]}.x")
-    try:
-        values = msgpack.unpackb(
-            payload[2:], strict_map_key=True, raw=False, max_str_len=MAX_TEXT, max_bin_len=0, max_ext_len=0,
-            max_map_len=0, max_array_len=MAX_ROUNDS,
-        )  # fmt: skip
-        if msgpack.packb(values) != payload[2:]:
-            raise FormatError("prior file: header not in canonical form")
-        return _head(values)
-    except (FormatError, UnsupportedError):
-        raise
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, msgpack.UnpackException):
-        raise FormatError("prior file: malformed header") from None
+    return unpack_values(payload, VERSION, _head, name="prior file", max_array=MAX_ROUNDS, max_text=MAX_TEXT)
 
 
 def _head(values: Any) -> dict[str, Any]:

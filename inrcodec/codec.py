@@ -15,7 +15,7 @@ from . import __version__
 from .cost import largest_cell, macs_per_sample, n_network_parameters, n_parameters
 from .entropy import TABLE_SETS, make_coder
 from .errors import FormatError, LimitError, TargetError, UnsupportedError
-from .fields import Field, field_class
+from .fields import Field, field_class, make_field
 from .fields.base import OnStep, Progress
 from .grid import Grid, parse_cells
 from .metrics import mse
@@ -47,7 +47,7 @@ def encode(
     meta = signal.meta
     _check_settings(meta, settings)
     spec, grid = _choose(signal, settings)
-    field = _make_field(spec, meta, grid, settings.prior)
+    field = make_field(spec, meta, grid, settings.prior)
     fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
     return _Search(signal, settings, field, fitted, n_bytes, on_step).run()
 
@@ -312,15 +312,6 @@ def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     return spec, Grid.uniform(meta.shape, (1,) * len(meta.shape)) if spec.segments else grid
 
 
-def _make_field(spec: FieldSpec, meta: SignalMeta, grid: Grid, prior: Prior | None) -> Field:
-    if spec.prior:
-        from .fields.adapted import AdaptedField
-
-        assert prior is not None
-        return AdaptedField(spec, meta, grid, prior)
-    return field_class(spec)(spec, meta, grid)
-
-
 def _field(header: Header, prior: Prior | None) -> Field:
     """Raises FormatError for a spec the family cannot have, UnsupportedError where its prior is not there."""
     f = header.field
@@ -331,7 +322,7 @@ def _field(header: Header, prior: Prior | None) -> Field:
             f"{f.kept:,} weights kept){other}; --prior FILE gives it, or its folder in INRCODEC_PRIORS"
         )
     try:
-        return _make_field(f, header.signal, header.grid, prior)
+        return make_field(f, header.signal, header.grid, prior)
     except (KeyError, ValueError) as error:
         raise FormatError(f"header: field that cannot be ({error})") from None
 

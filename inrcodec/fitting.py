@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from .fields.base import OnStep, Progress
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SERIAL_VALUES", "AdamSettings", "FitReport", "descend", "make_adam", "resolve_device", "threads_for"]
+__all__ = [
+    "SERIAL_VALUES",
+    "AdamSettings",
+    "DescentState",
+    "FitReport",
+    "Keeper",
+    "descend",
+    "make_adam",
+    "resolve_device",
+    "threads_for",
+]
 
 SCHEDULES = ("constant", "cosine", "drops")
 KEEPS = ("best", "last")
@@ -50,6 +62,33 @@ class FitReport:
     timed_out: bool
 
 
+@dataclass(frozen=True)
+class DescentState:
+    """A descent before a step, from which it goes on as if it had not been cut.
+
+    parameters, and Adam's means and squares of their gradients; best: the parameters of best_loss, which was seen at
+    best_step, or () where the last are wanted.
+    """
+
+    step: int
+    parameters: tuple[np.ndarray, ...]
+    means: tuple[np.ndarray, ...]
+    squares: tuple[np.ndarray, ...]
+    best: tuple[np.ndarray, ...]
+    best_loss: float
+    best_step: int
+
+
+class Keeper(Protocol):
+    """Where the state of a long descent goes, and comes from after a cut."""
+
+    def load(self) -> DescentState | None: ...
+    def due(self) -> bool:
+        """Asked before every step: whether to save now."""
+
+    def save(self, state: DescentState) -> None: ...
+
+
 def resolve_device(name: str) -> torch.device:
     """'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' -> a device that is there. Raises ValueError."""
     import torch
@@ -82,6 +121,8 @@ def descend(
     psnr_db: Callable[[float], float] | None = None,
     keep: str = "best",
     optimiser: torch.optim.Adam | None = None,
+    patience: int | None = None,
+    keeper: Keeper | None = None,
 ) -> FitReport:
     """Minimise by Adam, in place; at the end the parameters are the best of those looked at, or (keep) the last.
 
@@ -89,6 +130,7 @@ def descend(
     returns the detached loss. It may ignore `parameters` it has no use for. psnr_db: loss -> PSNR to report.
     keep: 'best' or 'last', one of KEEPS. The loss at iterations = n is that which a loop of n + 1 steps sees last.
     optimiser: make_adam's, of the same parameters, to go on from; None starts anew.
+    patience: stop where the best loss looked at is so many steps old (ENRP's long runs). keeper: saves the state.
     The same start gives the same result on one machine with the same number of threads.
     """
     import torch
@@ -98,17 +140,22 @@ def descend(
     started = time.monotonic()
     parameters = [p for p in parameters if p.numel()]
     optimiser = optimiser or make_adam(parameters, adam)
-    best, best_loss, value, timed_out, step = None, math.inf, math.inf, False, 0
+    best, best_loss, best_step, value, timed_out, step, first = None, math.inf, 0, math.inf, False, 0, 0
+    if keeper is not None and (state := keeper.load()) is not None:
+        first, best_loss, best_step = state.step, state.best_loss, state.best_step
+        best = _restore(parameters, optimiser, state)
     with _flushed_denormals():
-        for step in range(iterations + 1):
+        for step in range(first, iterations + 1):
             timed_out = time_limit_s is not None and time.monotonic() - started >= time_limit_s
-            last = step == iterations or timed_out
+            last = step == iterations or timed_out or (patience is not None and step - best_step >= patience)
+            if keeper is not None and step > first and not last and keeper.due():
+                keeper.save(_state(parameters, optimiser, best, step=step, best_loss=best_loss, best_step=best_step))
             optimiser.zero_grad(set_to_none=True)
             current = loss()
             if last or step % LOOK_EVERY == 0:
                 value = float(current)
                 if value < best_loss:  # False for NaN: a diverged fit goes back to the last good parameters
-                    best_loss = value
+                    best_loss, best_step = value, step
                     best = None if last or keep == "last" else [p.detach().clone() for p in parameters]
                 seen = (psnr_db(best_loss), psnr_db(value)) if psnr_db else ()
                 on_step(Progress(stage, step, iterations, *seen))
@@ -125,6 +172,40 @@ def descend(
     optimiser.zero_grad(set_to_none=True)
     kept_loss = value if keep == "last" else best_loss
     return FitReport(kept_loss, step, time.monotonic() - started, timed_out and step < iterations)
+
+
+def _state(
+    parameters: Sequence[torch.Tensor],
+    optimiser: torch.optim.Adam,
+    best: Sequence[torch.Tensor] | None,
+    *,
+    step: int,
+    best_loss: float,
+    best_step: int,
+) -> DescentState:
+    def arrays(tensors: Iterable[torch.Tensor]) -> tuple[np.ndarray, ...]:
+        return tuple(t.detach().cpu().numpy().copy() for t in tensors)
+
+    means, squares = (arrays(optimiser.state[p][k] for p in parameters) for k in ("exp_avg", "exp_avg_sq"))
+    return DescentState(step, arrays(parameters), means, squares, arrays(best or ()), best_loss, best_step)
+
+
+def _restore(
+    parameters: Sequence[torch.Tensor], optimiser: torch.optim.Adam, state: DescentState
+) -> list[torch.Tensor] | None:
+    """The best parameters of the state, where it has them."""
+    import torch
+
+    with torch.no_grad():
+        for p, kept in zip(parameters, state.parameters, strict=True):
+            p.copy_(torch.from_numpy(kept))
+    moments = {
+        i: {"step": torch.tensor(float(state.step)), "exp_avg": torch.from_numpy(m), "exp_avg_sq": torch.from_numpy(s)}
+        for i, (m, s) in enumerate(zip(state.means, state.squares, strict=True))
+    }
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    best = [torch.from_numpy(b).to(p.device) for b, p in zip(state.best, parameters, strict=False)]
+    return best or None
 
 
 def _rate(schedule: str, step: int, iterations: int) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
-from .entropy.base import valid_codes
-from .entropy.context import TILE_MODELS
+from .entropy.context import open_tile, tile_kind
+from .priors.context import context_network
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 
@@ -29,9 +29,7 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
     1998 have the argument).
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
-    n_axes = len(layout.frequencies)
-    kind = "time" if n_axes == 1 else "cosine"
-    price = trade * _bits(kind)
+    price = trade * _bits(tile_kind(layout))
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         magnitude = np.abs(weights)
@@ -46,7 +44,7 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model: Any = TILE_MODELS[kind](chosen[index], valid_codes(layout, part), n_axes, layout.bands)
+        model = open_tile(chosen[index], layout, part, context_network)
         model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
     return chosen.astype(np.int32)
 

@@ -19,8 +19,8 @@ import numpy as np
 from .cost import ptflops_style
 from .fields.base import OnStep
 from .fields.cellfit import Cells, fits_at_once, squared_errors, train
-from .fields.ensemble import FOURIER_FEATURES, EnsembleField, default_omega
-from .fields.layers import MlpShape
+from .fields.ensemble import EnsembleField, default_omega
+from .fields.layers import FOURIER_FEATURES, MlpShape
 from .fields.locate import corner_coordinates, gather
 from .fitting import AdamSettings
 from .grid import Grid, parse_cells
@@ -191,7 +191,8 @@ class Problem:
         """The network of one cell; seed 0 draws frozen features, whatever the seed of a training."""
         body, axes, paper = self.facts.body, len(self.grid.borders), self.facts.recipe == "paper"
         omega = PAPER_OMEGA[axes] if paper and body == "siren" else float(default_omega(body, self.grid.largest))
-        features = (PAPER_FEATURES if paper else min(FOURIER_FEATURES, width)) if body == "fourier" else 0
+        frozen = PAPER_FEATURES if paper else min(FOURIER_FEATURES["ensemble"], width)
+        features = frozen if body == "fourier" else 0
         return MlpShape(axes, width, depth, self.signal.channels, body, omega=omega, features=features)
 
     def flops(self, width: int, depth: int) -> int:

@@ -26,6 +26,7 @@ from inrcodec.formats.container import InrFile
 
 import inrcodec
 from inrcodec import codec
+from inrcodec.priors.context import context_network
 from inrcodec.priors.tables import starting_counts
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +53,8 @@ def load_fuzz() -> ModuleType:
     return module
 
 
-FILES: dict[str, bytes] = load_fuzz().tiny_files()
+FUZZ = load_fuzz()
+FILES: dict[str, bytes] = FUZZ.tiny_files()
 
 
 class Arithmetic:
@@ -201,6 +203,72 @@ def cosine_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops:
                 codes[c, *u, *k] = value
 
 
+def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
+    """§7.6; codes as for cosine_part"""
+    network = context_network()
+    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    h, v = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
+    x = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+    n_colours = len(stops)
+
+    def log(total: int) -> int:
+        return ((1 + min(total, 4095)) ** 8).bit_length() - 1
+
+    def exact(y: int, shift: int) -> int:
+        return (y + (1 << shift - 1)) >> shift
+
+    def at(c: int, u: Index, k: Index, offsets: tuple[Index, ...] = ((0, 0),)) -> int:
+        near = (codes.get((c, *u, k[0] + a, k[1] + b), 0) for a, b in offsets)
+        return sum(min(abs(code), 4095) for code in near)
+
+    @functools.cache
+    def total(t: int, c: int, k: Index, offsets: tuple[Index, ...]) -> int:
+        return sum(at(c, (t - b, b), k, offsets) for b in range(m[1]) if 0 <= t - b < m[0])
+
+    for s in range(low, max(stops, default=0)):
+        members = [u for u in itertools.product(range(m[0]), range(m[1])) if sum(u) == s]
+        for half, c in itertools.product((0, 1), range(n_colours)):
+            if s >= stops[c]:
+                continue
+            here = [
+                (u, k)
+                for u, k in itertools.product(members, cells)
+                if sum(k) % 2 == half and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(2))
+            ]
+            contexts = []
+            for u, k in here:
+
+                def lower(a: int, b: int, offsets: tuple[Index, ...] = ((0, 0),), colour: int = c,
+                          u: Index = u, k: Index = k) -> int:  # fmt: skip
+                    return log(at(colour, (u[0] - a, u[1] - b), k, offsets))
+
+                own = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3), (-1, 2), (2, -1))
+                f = [lower(a, b) for a, b in own]
+                f += [lower(a, b, offsets) for a, b in ((1, 0), (0, 1)) for offsets in (h, v, x)]
+                f += [lower(a, b, h + v + x) for a, b in ((1, 1), (2, 0), (0, 2))]
+                partner = 0 if c else 1
+                f += [sum(lower(a, b, colour=partner) for a, b in ((1, 0), (0, 1))) if n_colours > 1 else 0]
+                for offsets in (((0, 0),), h + v + x):
+                    sums = [total(t, c, k, offsets) for t in range(s)]
+                    f += [log(sum(sums[-1:])), log(sum(sums[-2:-1])), log(sum(sums))]
+                f += [lower(0, 0, h), lower(0, 0, v)] if half else [0, 0]
+                f += [lower(1, -1, h + v), lower(-1, 1, h + v)] if half else [0, 0]
+                beside = sum(at(0, (u[0] + a, u[1] - a), k) for a in (-1, 1))
+                f += [lower(0, 0, colour=0) if c else 0, lower(0, 0, colour=c - 1) if c > 1 else 0]
+                f += [lower(0, 0, h + v + x, colour=0) if c else 0, log(beside) if c else 0]
+                f += [lower(0, 0, h + v + x, colour=c - 1) if c > 1 else 0]
+                place = [(2 * u[i] + 1) * 16 // (2 * m[i]) for i in range(2)]
+                y = [int(b) for b in network.place[place[0], place[1], min(c, 2), half]]
+                for layer, w in enumerate(network.weights[:2]):
+                    y = [b + sum(int(a) * z for a, z in zip(row, f, strict=True)) for b, row in zip(y, w, strict=True)]
+                    f = [min(max(exact(z, network.shift[layer]), 0), network.limit) for z in y]
+                    y = [int(b) for b in network.bias[layer]]
+                last = y[0] + sum(int(a) * z for a, z in zip(network.weights[2], f, strict=True))
+                contexts.append(min(max(exact(last, network.shift[2]), 0), 31))
+            for (u, k), value in zip(here, read(contexts), strict=True):
+                codes[c, *u, *k] = value
+
+
 def time_part(codes: dict, m: Index, sizes: list, tile: list, stops: list[int], read: Read) -> None:
     """§7.2"""
     ((start, end),) = tile
@@ -307,9 +375,9 @@ def decode(data: bytes) -> list[np.ndarray]:
         if field[2]:
             knots = [max(1, (2 * n + p) // (2 * p)) + 3 if p else 1 for n, p in zip(shape, field[2], strict=True)]
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
-        tensors.append(("cosine" if d > 1 else "time", (channels, *largest, *m), d, []))
+        tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
     else:
-        arch, body, width, depth, _, features, _, connections, segments, *_ = field
+        arch, body, width, depth, _, features, _, connections, segments, prior, kept = field
         last = channels if arch == 2 else 0 if connections else width
         units = [2 * features if body == 4 else d, *[width] * (depth + 1), last]
         groups = []
@@ -321,6 +389,9 @@ def decode(data: bytes) -> list[np.ndarray]:
             if connections:
                 octaves = [int(f > 0) for f in range(connections + 1)]
             groups = [2 * o + (c > 0) for o in octaves for c in range(channels)]
+        if prior:
+            groups = [groups[j] for j in np.flatnonzero(FUZZ.PRIOR.mask)]
+            assert len(groups) == kept
         if segments:
             tensors.append(("labels", (1, *shape), 0, []))
             m = [segments]
@@ -347,12 +418,18 @@ def decode(data: bytes) -> list[np.ndarray]:
             if source is None:
                 raw = read_planes(mine, raw, kind, full, n_frequencies, sizes, tile, low, high)
             else:
-                stops = [low + source.stop(high - low) for _ in range(channels)] if kind in ("cosine", "time") else []
+                stops = (
+                    [low + source.stop(high - low) for _ in range(channels)]
+                    if kind in ("cosine", "time", "learned")
+                    else []
+                )
 
                 def read(contexts: list[int], tables: Tables = tables, source: Arithmetic = source) -> list[int]:
                     return tables.read(source, contexts)
 
-                if kind == "cosine":
+                if kind == "learned":
+                    learned_part(mine, largest, sizes, tile, low, stops, read)
+                elif kind == "cosine":
                     cosine_part(mine, largest, sizes, tile, low, stops, read)
                 elif kind == "time":
                     time_part(mine, largest, sizes, tile, stops, read)
@@ -396,7 +473,7 @@ def read_planes(
 @pytest.mark.parametrize("name", FILES)
 def test_a_decoder_written_from_the_text_reads_the_same_codes(name: str) -> None:
     stream = InrFile.of_bytes(FILES[name]).stream()
-    expected = codec.Decoder(stream.header, max_samples=2**16).codes(stream.payloads)
+    expected = codec.Decoder(stream.header, max_samples=2**16, prior=FUZZ.PRIOR).codes(stream.payloads)
     for ours, theirs in zip(expected, decode(FILES[name]), strict=True):
         np.testing.assert_array_equal(theirs, ours)
 
@@ -594,14 +671,16 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -
 
 
 def test_the_text_states_the_tables_of_the_code() -> None:
-    from inrcodec.entropy import context, tables
+    from inrcodec.entropy import context, diagonals, tables
+    from inrcodec.entropy.learned import N_FEATURES
     from inrcodec.fields import cosine
     from inrcodec.priors import synthesis
+    from inrcodec.priors.context import SHA256 as NETWORK_SHA256
     from inrcodec.priors.tables import SHA256
     from inrcodec.render import ALPHA_MARGIN
 
     assert f"| T | {' '.join(map(str, context._THRESHOLDS))} |" in TEXT
-    assert f"entries of {context._BAND_STARTS}" in TEXT
+    assert f"entries of {diagonals._BAND_STARTS}" in TEXT
     assert f"entries of {context._TIME_BANDS}" in TEXT
     for kind, n in context.N_CONTEXTS.items():
         assert f"{kind} {n}" in TEXT
@@ -612,6 +691,8 @@ def test_the_text_states_the_tables_of_the_code() -> None:
     assert (synthesis.INPUT_UNIT, synthesis.INPUT_LIMIT) == (64, 768)
     assert (synthesis.HIDDEN_UNIT, synthesis.HIDDEN_LIMIT) == (256, 1536)
     assert (synthesis.OUTPUT_UNIT, synthesis.OUTPUT_LIMIT) == (64, 512)
+    assert NETWORK_SHA256 in TEXT
+    assert f"The {N_FEATURES} features" in TEXT
     assert cosine.SPLINE_STEP == 5 / 16
     assert cosine.MASKING_UNIT == 1 / 4
     from dataclasses import astuple

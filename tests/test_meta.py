@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from inrcodec.errors import FormatError
 from inrcodec.fields.layers import MlpShape, flatten, initial
 from inrcodec.priors import meta
 from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
-from inrcodec.priors.prior import biases
+from inrcodec.priors.prior import biases, survivors
 
 SHAPE = MlpShape(2, 5, 1, 1, "siren", omega=6.0)
 SETTINGS = meta.MetaSettings(
@@ -168,8 +170,12 @@ def test_learned_rates_change_and_are_one_per_parameter_and_step(tasks: meta.Tas
 
 
 def test_schedules_reach_the_sparsity_asked_for() -> None:
-    assert meta.schedule_for(12608, sparsity=0.9)[-1] <= 1261
+    assert meta.schedule_for(12608, sparsity=0.9)[-1] == 1261
+    assert meta.schedule_for(12608, sparsity=0.9)[-2] > 1261
     assert meta.schedule_for(12608, sparsity=0.9)[:2] == (10087, 8070)  # 20 % a round, rounded down
+    assert meta.schedule_for(1000, sparsity=0.999)[-2:] == (4, 1)  # a fifth of four is none
+    n, kept = 197_888, survivors(197_888, 20)  # the paper's network and rounds: its own numbers, to the end
+    assert meta.schedule_for(n, sparsity=1 - kept / n) == tuple(survivors(n, k) for k in range(1, 21))
     assert len(meta.schedule_for(1000, sparsity=0.9, rounds=3)) == 3
     assert meta.schedule_for(1000, sparsity=0.9, rounds=3)[-1] == 100
     assert meta.schedule_for(1000, sparsity=0.0) == ()
@@ -185,6 +191,31 @@ def test_narrow_networks_have_about_as_many_weights() -> None:
 def test_a_signal_smaller_than_the_patch_is_refused() -> None:
     with pytest.raises(ValueError, match="smaller than the patch"):
         meta.Tasks.of(signals(), (8, 8))
+
+
+def test_an_interrupted_training_says_what_is_kept_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24)
+    write_signal("a.png", grey[..., None], api.as_signal(grey).meta, {}, overwrite=False)
+    options = ["prior", "train", "a.png", "--width", "4", "--depth", "0", "--patch", "8", "--outer-steps", "2",
+               "--steps-per-round", "1", "--sparsity", "0.2", "--device", "cpu"]  # fmt: skip
+    trained = meta.train
+
+    def interrupted(*args: Any, **named: Any) -> Iterator[meta.MetaState]:
+        yield from islice(trained(*args, **named), 2)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(meta, "train", interrupted)
+        assert run_command(command, [*options, "-o", "p.inp", "-f"]) == 130
+    said = capsys.readouterr().err
+    assert "p.inp.part keeps 2 of 3 steps; the same command, without -f, goes on from there" in said
+    assert run_command(command, [*options, "-o", "p.inp"]) == 0
+    assert "goes on at step 2 of 3" in capsys.readouterr().err
+    assert run_command(command, [*options, "-o", "q.inp"]) == 0
+    assert read_prior("p.inp").id == read_prior("q.inp").id
 
 
 def test_the_command_trains_resumes_and_describes(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,38 +46,173 @@ def test_results_are_of_experiments_that_exist_and_say_how_they_were_made(runner
     for path in found:
         assert path.stem in names
         for size, result in json.loads(path.read_text(encoding="utf-8")).items():
-            assert size in ("full", "quick")
-            assert ("--quick" in result["command"]) == (size == "quick")
+            assert size in ("full", "quick", "paper")
+            for given in ("quick", "paper"):
+                assert (f"--{given}" in result["command"]) == (size == given)
             assert result["machine"]
             assert result["seconds"] >= 0
 
 
-def test_a_run_keeps_both_sizes_apart_and_shows_the_full_one(
+def test_a_run_keeps_the_sizes_apart_and_shows_the_largest(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = importlib.import_module("experiment")
     monkeypatch.setattr(runner, "RESULTS", tmp_path / "papers")
     monkeypatch.setattr(runner, "DOCS", tmp_path)
+    monkeypatch.setattr(runner, "WORK", tmp_path / "work")
 
-    def made(options: object) -> object:
-        check = experiment.Check("a claim", "measured", not options.quick)
-        return experiment.Outcome(f"ours, quick {options.quick}", "| body |", (check,))
+    def made(options: Any, steps: int) -> object:
+        assert (options.store.folder is not None) == (steps == 3)  # only the paper's size is kept half done
+        return experiment.Outcome(f"ours, {steps} steps", "| body |", (experiment.Check("a claim", "seen", steps > 1),))
 
-    one = experiment.Experiment((1,), "made-up", "A title", "paper's", made)
+    sizes = {"quick": 1, "full": 2, "paper": 3}
+    one = experiment.Experiment((1,), "made-up", "A title", "paper's", made, sizes, cost="3 weeks")
     monkeypatch.setattr(runner, "experiments", lambda: [one])
-    for args, code in ((["--quick"], 1), ([], 0)):
+    for args, code, shown in ((["--quick"], 1, 1), ([], 0, 2), (["--paper"], 0, 3), (["--quick"], 1, 3)):
         monkeypatch.setattr(sys, "argv", ["run.py", *args])
         assert runner.main() == code  # a condition that is missed is an exit code
-    page = (tmp_path / "papers.md").read_text(encoding="utf-8")
-    assert "ours, quick False" in page
-    assert "ours, quick True" not in page
-    assert "| a claim | measured | yes |" in page
-    assert set(json.loads((tmp_path / "papers" / "made-up.json").read_text())) == {"full", "quick"}
+        page = (tmp_path / "papers.md").read_text(encoding="utf-8")
+        assert {n for n in sizes.values() if f"ours, {n} steps" in page} == {shown}
+        assert ("made-up --paper`, estimated 3 weeks" in page) == (shown < 3)
+    assert "| a claim | seen | yes |" in page
+    assert set(json.loads((tmp_path / "papers" / "made-up.json").read_text())) == set(sizes)
+
+
+def test_quick_and_paper_exclude_each_other(runner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--paper", "--list"])
+    with pytest.raises(SystemExit) as ended:
+        runner.main()
+    assert ended.value.code == 2
+
+
+META = {"size": 16, "n_train": 3, "n_tests": 2, "short_side": 20, "width": 32, "outer_steps": 2, "steps_per_round": 1,
+        "marks": (0,), "levels": (10, 12), "other_levels": (10,), "seeds": 1}  # fmt: skip
+# Of the paper's sizes what has to shrink so that a step is no minute: never the networks of a picture, but those of
+# meta-training, whose second-order step on 178 × 178 pixels takes 12 s
+FEW = {
+    "enrp-table1": {"networks": ("SIREN", "S1", "S2"), "steps": 1, "siren_steps": 1, "seeds": {"S2": 2}},
+    "enrp-search": {"side": 16, "iterations": 1, "cells": (2, 4), "repeats": 2},
+    "enrp-width": {"cells": (1, 2), "widths": (16, 32), "steps": 1, "pictures": 2, "seeds": 2},
+    "enrp-relu": {"cells": (4, 16), "steps": 2, "wanted": {16: 34.01}},
+    "enrp-audio": {"networks": ("SIREN", "P2", "P4"), "seconds": 0.1, "steps": 1, "omegas": (30, 1000)},
+    "mh-comparison": {"samples": (1,), "seeds": 2, "epoch": 0, "side": 64, "baseline_samples": (), "extras": False},
+    "mh-generalisation": {"samples": (), "epoch": 1, "sides": (16, 64, 128, 256)},
+    "mh-spectral": {"octaves": (1, 32), "heads": (1, 16), "epochs": 1, "side": 64},
+    "partition-2d": {"products": (10, 20, 30, 40), "repeats": (1, 1, 1, 1)},
+    "partition-pog": {"shape": (40, 28), "tall": (40, 28), "steps": 2, "tall_steps": 2},
+    "partition-relu": {"shape": (40, 28), "steps": 4},
+    "meta-training": META,
+    "meta-baselines": META,
+    "meta-two-step": META | {"seeds": 2, "levels": (10,)},
+    "meta-partition": {"size": 16, "short_side": 32, "outer_steps": 2, "look_every": 2, "n_tests": 2},
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_the_papers_size_runs_where_it_is_cut_to_a_few_steps(
+    runner: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {n: importlib.import_module(n) for n in ("experiment", "keep", "metatrain", "partition_steps")}
+    monkeypatch.setattr(modules["metatrain"], "CACHE", tmp_path)
+    monkeypatch.setattr(modules["metatrain"], "FIT_STEPS", 20)
+    monkeypatch.setattr(modules["partition_steps"], "LIMIT", 2)
+    (one,) = (e for e in runner.experiments() if e.name == name)
+    small = replace(one.sizes["paper"], **FEW[name])
+    said: list[str] = []
+    store = modules["keep"].Store(tmp_path / name, said.append)
+    outcome = one.run(modules["experiment"].Options(None, "cpu", 0, said.append, store), small)
+    assert outcome.ours
+    assert "|---|" in outcome.body
+    assert outcome.checks
+    if not name.startswith(("meta", "enrp-search")):  # those have files of their own
+        n = len(said)
+        assert one.run(modules["experiment"].Options(None, "cpu", 0, said.append, store), small).ours == outcome.ours
+        assert any("kept from an earlier run" in line for line in said[n:])
+
+
+def test_all_papers_sizes_are_tried(runner: ModuleType) -> None:
+    assert {e.name for e in runner.experiments() if "paper" in e.sizes} == set(FEW)
+
+
+def test_papers_sizes_are_the_papers(runner: ModuleType) -> None:
+    """PAPERS 1.5, 2.2 to 2.4, 3.1 to 3.4, 4.3 to 4.5: counts of parameters that the papers print, and of trainings."""
+    sizes = {e.name: e.sizes["paper"] for e in runner.experiments() if "paper" in e.sizes}
+    assert len(sizes["enrp-width"].runs) * 20 * 10 == 7000
+    nets = sizes["mh-comparison"].nets
+    assert [n.n_parameters for n in nets.values()] == [1_250_816, 1_248_717, 1_248_211]
+    assert sizes["mh-spectral"].base.n_parameters == 2_295_296
+    layers = importlib.import_module("inrcodec.fields.layers")
+    one, nine = (layers.MlpShape(2, w, 3, 3, "siren").n_parameters for w in sizes["partition-pog"].widths)
+    assert (one, 9 * nine) == (791_043, 794_097)
+    one, nine = (layers.MlpShape(240, w, 3, 3, "relu").n_parameters for w in sizes["partition-relu"].widths)
+    assert (one, 9 * nine) == (912_899, 920_439)
+    assert layers.MlpShape(2, sizes["meta-partition"].width, 3, 3, "siren").n_parameters == 50_307
+    faces = sizes["meta-training"]
+    assert faces.outer_steps + 20 * faces.steps_per_round == 750_000
+    assert 3 * faces.width**2 + 5 * faces.width == 197_888
+    assert sizes["enrp-audio"].seconds is None
+    assert (sizes["enrp-search"].repeats, sizes["enrp-search"].cells) == (5, (2, 4, 8, 16, 32))
+    plane = sizes["partition-2d"]
+    assert (len(plane.products), set(plane.repeats), plane.sides) == (25, {5}, (256,))
+    assert sizes["enrp-table1"].seeds == {"S2": 5, "S4": 5}
+
+
+@pytest.mark.parametrize("body", ["siren", "heads"])
+def test_a_training_that_is_cut_ends_as_if_it_had_not_been(
+    runner: ModuleType, body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, heads = importlib.import_module("keep"), importlib.import_module("multihead_recipe")
+    enrp = importlib.import_module("enrp_recipe")
+    picture = np.random.default_rng(0).random((8, 8))
+
+    def train(watch: Any) -> Any:
+        if body == "heads":
+            net = heads.Heads(2, 12, 5, bias=True)
+            return heads.fit(net, picture, None, epochs=70, seed=1, device="cpu", watch=watch)
+        return enrp.fit(picture[..., None] * 2 - 1, enrp.Network("x", 2, 1, 8), steps=70, seed=1, watch=watch)
+
+    class Cut(Exception):
+        pass
+
+    class Until(keep.Watch):
+        def on_step(self, progress: Any) -> None:
+            super().on_step(progress)
+            if progress.step == 40:
+                raise Cut
+
+    monkeypatch.setattr(keep, "SAVE_EVERY_S", 0)
+    ticker = keep.Ticker(lambda _: None, "")
+    whole = train(keep.Watch(None, ticker))
+    with pytest.raises(Cut):
+        train(Until(tmp_path / "x.npz", ticker))
+    watch = keep.Watch(tmp_path / "x.npz", ticker)
+    rest = train(watch)
+    assert replace(rest, seconds=0) == replace(whole, seconds=0)  # to the last bit: the same sums in the same order
+    assert [look.step for look in watch.looks] == list(range(0, 71, 10))
+
+
+def test_a_descent_ends_when_the_best_step_is_long_past() -> None:
+    fitting, torch = importlib.import_module("inrcodec.fitting"), importlib.import_module("torch")
+    p = torch.ones(1, requires_grad=True)
+
+    def loss() -> Any:  # from 1 on, steps of .5 only circle the minimum
+        value = (p - 1).square().sum()
+        value.backward()
+        return value.detach()
+
+    with torch.no_grad():
+        p += 0.2
+    report = fitting.descend(
+        [p], loss, adam=fitting.AdamSettings(0.5), iterations=10_000, stage="fit", on_step=lambda _: None,
+        keep="last", patience=50,
+    )  # fmt: skip
+    assert report.steps < 10_000
+    assert report.steps % 10 == 0  # 50 after the best of those looked at
 
 
 def test_pictures_fall_back_to_stand_ins_that_say_so(runner: ModuleType, tmp_path: Path) -> None:
     experiment = importlib.import_module("experiment")
-    options = experiment.Options(tmp_path, True, "cpu", 0, lambda _: None)
+    options = experiment.Options(tmp_path, "cpu", 0, print, importlib.import_module("keep").Store(None, print))
     _, name = experiment.photo(options, "papers/enrp-image.jpg")
     assert "astronaut" in name
     (tmp_path / "papers").mkdir()

@@ -185,6 +185,8 @@ def test_the_command_line_needs_the_prior_that_encoded(
     capsys.readouterr()
     assert run_command(command, ["encode", "a.png", "--prior", "a.png", "-f"]) == 2
     assert "not a prior file" in capsys.readouterr().err
+    assert run_command(command, ["encode", "a.png", "--prior", "p.inp", "--prior", "none", "-f", "--quiet"]) == 0
+    assert api.open("a.inr").header.field.prior == 0
 
 
 def test_a_prior_is_read_from_its_path_and_says_which(tmp_path: Path) -> None:

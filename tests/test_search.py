@@ -217,6 +217,9 @@ def test_a_search_of_something_else_is_not_overwritten(folder: Path, capsys: pyt
         ("encode tiny.png --width 4 --search tiny.png", "exclude each other"),
         ("encode tiny.png --arch multihead --search tiny.png", "is for ensembles"),
         ("encode tiny.png --search tiny.png", "not a result of inrcodec search"),
+        ("encode --search tiny.png", "--search took tiny.png"),
+        ("encode --search", "Missing argument"),
+        ("search tiny.png -f -n", "exclude each other"),
     ],
 )
 def test_bad_commands_get_one_line(folder: Path, capsys: pytest.CaptureFixture[str], line: str, says: str) -> None:
@@ -224,6 +227,22 @@ def test_bad_commands_get_one_line(folder: Path, capsys: pytest.CaptureFixture[s
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_an_existing_search_or_plot_can_be_left_alone_and_trainings_be_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(COMMAND + " -n -v") == 0
+    trainings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("width ")]
+    assert len(trainings) == len(json.loads(Path("tiny.search.json").read_text())["evaluations"])
+    before = Path("tiny.search.json").read_bytes()
+    assert run(COMMAND.replace("--widths 2,3", "--widths 2,3,4") + " -n") == 0
+    assert "tiny.search.json exists, left alone" in capsys.readouterr().err
+    assert Path("tiny.search.json").read_bytes() == before
+    shutil.copy("tiny.png", "way.png")
+    assert run(COMMAND + " -o new.search.json --plot way.png -n") == 0
+    assert "way.png exists, left alone" in capsys.readouterr().err
+    assert not Path("new.search.json").exists()
 
 
 def test_the_default_bound_grows_with_the_signal_but_not_below_the_papers() -> None:

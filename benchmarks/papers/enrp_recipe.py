@@ -8,15 +8,15 @@ the whole signal in every step, nothing solved, clipped or quantised. All PSNR h
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from experiment import Options, photo, resized
+from keep import Ticker, Watch, digest
 
 from inrcodec.cost import ptflops_style
-from inrcodec.fields.base import Progress
 from inrcodec.fields.cellfit import Cells, train
 from inrcodec.fields.layers import HIDDEN_OMEGA, MlpShape, evaluate
 from inrcodec.fields.locate import corner_coordinates, gather
@@ -33,6 +33,7 @@ __all__ = [
     "Network",
     "fit",
     "fit_all",
+    "fit_kept",
     "near",
     "paper_picture",
     "scaled",
@@ -110,11 +111,17 @@ class Fitted:
     curve: dict[int, float]
     seconds: float
 
+    @classmethod
+    def load(cls, kept: dict[str, Any]) -> Fitted:
+        """From JSON, whose keys are strings."""
+        return cls(**kept | {"curve": {int(step): db for step, db in kept["curve"].items()}})
+
 
 def fit(
-    samples: np.ndarray, network: Network, *, steps: int, seed: int, device: str = "auto", bias: str | None = None
-) -> Fitted:
-    """Train on samples [*shape, C] in [-1, 1]. bias: None for the network's own rule.
+    samples: np.ndarray, network: Network, *, steps: int, seed: int, device: str = "auto", bias: str | None = None,
+    patience: int | None = None, watch: Watch | None = None,
+) -> Fitted:  # fmt: skip
+    """Train on samples [*shape, C] in [-1, 1]. bias: None for the network's own rule. patience: fitting.descend's.
 
     The last loss that a loop of n + 1 steps prints is that of the weights after n: steps = 500 is ENRP's 501.
     """
@@ -123,22 +130,34 @@ def fit(
     values, _, mask = gather(samples.astype(np.float32), grid)
     coords = corner_coordinates(grid)
     shape = network.shape(axes, samples.shape[-1])
-    curve: dict[int, float] = {}
-    best = -math.inf
-
-    def follow(progress: Progress) -> None:
-        nonlocal best
-        assert progress.psnr_db is not None and progress.now_db is not None
-        best, curve[progress.step] = progress.psnr_db, progress.now_db
-
-    started = time.perf_counter()
+    watch = watch or Watch(None, Ticker(lambda _: None, ""))
     weights = train(
-        shape, Cells.of(values, coords, mask), seed=seed, iterations=steps, device=device, on_step=follow, closed=False,
-        bias=bias or network.bias, init=network.init, adam=AdamSettings(1e-4, "constant"), keep="last", span=(-1, 1),
+        shape, Cells.of(values, coords, mask), seed=seed, iterations=steps, device=device, on_step=watch.on_step,
+        closed=False, bias=bias or network.bias, init=network.init, adam=AdamSettings(1e-4, "constant"), keep="last",
+        span=(-1, 1),
+        patience=patience, keeper=watch,
     )  # fmt: skip
-    seconds = time.perf_counter() - started
+    seconds = watch.seconds
     error = (evaluate(shape, weights, coords) - values).transpose(0, 2, 1)[mask]
-    return Fitted(-10 * math.log10(float(np.mean(error**2))), best, curve, seconds)
+    curve = {look.step: look.now_db for look in watch.looks}
+    return Fitted(-10 * math.log10(float(np.mean(error**2))), watch.looks[-1].best_db, curve, seconds)
+
+
+def fit_kept(
+    options: Options, samples: np.ndarray, network: Network, *, steps: int, seed: int | None = None,
+    bias: str | None = None, patience: int | None = None,
+) -> Fitted:  # fmt: skip
+    """`fit` of the options' seed or another, unless an earlier run of the paper's size has it."""
+    seed = options.seed if seed is None else seed
+    found = options.store.result(
+        f"{network.name}, seed {seed}",
+        (network, steps, seed, bias, patience, digest(samples)),
+        lambda watch: fit(samples, network, steps=steps, seed=seed, device=options.device, bias=bias,
+                          patience=patience, watch=watch),
+        Fitted.load,
+    )  # fmt: skip
+    options.say(f"  {network.name}: {found.last_db:.2f} dB after {steps} steps, {found.seconds:.0f} s")
+    return found
 
 
 def paper_picture(options: Options) -> tuple[np.ndarray, str, bool]:
@@ -159,8 +178,7 @@ def fit_all(
     found = {}
     for network in networks:
         n = steps if isinstance(steps, int) else steps[network.name]
-        found[network.name] = result = fit(samples, network, steps=n, seed=options.seed, device=options.device)
-        options.say(f"  {network.name}: {result.last_db:.2f} dB after {n} steps, {result.seconds:.0f} s")
+        found[network.name] = fit_kept(options, samples, network, steps=n)
     return found
 
 

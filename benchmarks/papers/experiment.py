@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from keep import Store
 from PIL import Image
 
-__all__ = ["Check", "Experiment", "Options", "Outcome", "audio_clip", "markdown", "photo", "resized"]
+__all__ = ["SIZES", "Check", "Experiment", "Options", "Outcome", "audio_clip", "markdown", "photo", "photos", "resized"]
+
+SIZES = ("quick", "full", "paper")
+STAND_INS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "retina")  # colour pictures
 
 
 @dataclass(frozen=True)
 class Options:
     """data: a folder laid out as papers/, audio/, kodak/, photos/ (None: stand-ins that scikit-image ships and the
-    sample sounds). quick: the size that two cores do in minutes."""
+    sample sounds). store: where long trainings are kept, so that they can be cut."""
 
     data: Path | None
-    quick: bool
     device: str
     seed: int
     say: Callable[[str], None]
+    store: Store
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,29 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Experiment:
-    """rows: of the table in docs/papers.md, one per figure or table of a paper. paper: its figure, in one line. size:
-    what a run without --quick is, against the paper's."""
+    """rows: of the table in docs/papers.md, one per figure or table of a paper. paper: its figure, in one line.
+
+    run: (options, one of sizes) -> outcome. sizes: "quick", "full" and, where the full run is not the paper's already
+    (or the paper has none), "paper". size: what the full run is, against the paper's. cost: of the paper's size,
+    estimated.
+    """
 
     rows: tuple[int, ...]
     name: str
     title: str
     paper: str
-    run: Callable[[Options], Outcome]
+    run: Callable[[Options, Any], Outcome]
+    sizes: Mapping[str, Any]
     size: str = "stand-in"
+    cost: str = ""
+
+    def __post_init__(self) -> None:
+        assert {"quick", "full"} <= set(self.sizes) <= set(SIZES), self.name
+        assert ("paper" in self.sizes) == bool(self.cost), self.name
+
+    def nearest(self, size: str) -> str:
+        """The size that is run where this one is asked for."""
+        return size if size in self.sizes else "full"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -73,6 +92,23 @@ def photo(options: Options, name: str, *, stand_in: str = "astronaut") -> tuple[
 
     pixels = getattr(skimage.data, stand_in)()
     return (pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)), f"scikit-image's {stand_in}"
+
+
+def photos(options: Options, n: int) -> tuple[list[np.ndarray], str]:
+    """ENRP's own picture, then others of the data, or scikit-image's: up to n, uint8 [H, W, 3], and what they are."""
+    first, name = photo(options, "papers/enrp-image.jpg")
+    found, others = [first], []
+    if options.data is not None:
+        others = [*sorted((options.data / "kodak").glob("*.png")), *sorted((options.data / "photos").glob("*.jpg"))]
+    for path in others[: n - 1]:
+        with Image.open(path) as picture:
+            found.append(np.asarray(picture.convert("RGB")))
+    if others:
+        return found[:n], f"{name} and {len(found) - 1} photos" if len(found) > 1 else name
+    import skimage.data
+
+    found += [getattr(skimage.data, s)() for s in STAND_INS if s not in name][: n - 1]
+    return found[:n], f"{name} and {len(found) - 1} more of scikit-image's" if len(found) > 1 else name
 
 
 def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -56,16 +56,26 @@ SYSTEMS = (
 )  # fmt: skip
 
 
-def files(options: Options) -> Outcome:
+@dataclass(frozen=True)
+class Sizes:
+    """photos: how many. shorter: options that fits have less of. train: options that the prior's training has more."""
+
+    photos: int = 3
+    shorter: tuple[tuple[str, str], ...] = ()
+    train: str = ""
+
+
+def files(options: Options, sizes: Sizes) -> Outcome:
     """Every system on every signal at the same bytes."""
     photos, sound = _signals(options)
+    photos = photos[: sizes.photos]
     sections, best, default = [], {}, {}
     with tempfile.TemporaryDirectory(prefix="inrcodec-papers-") as folder:
         work = Path(folder)
-        prior_s = _prior(options)
+        prior_s = _prior(options, sizes.train)
         for path in (*photos, sound):
             is_sound = path == sound
-            rows = list(_rows(path, is_sound=is_sound, work=work, options=options))
+            rows = list(_rows(path, sizes, is_sound=is_sound, work=work, options=options))
             head = ("codec", "options", "bytes", "SNR dB" if is_sound else "PSNR dB", "encode s", "decode s")
             sections.append(f"### {path.name}\n\n{markdown(head, [r.cells for r in rows])}")
             default[path.name] = next(r for r in rows if r.label == DEFAULT)
@@ -102,7 +112,7 @@ class _Row:
                 f"{self.decode_s:.2f}")  # fmt: skip
 
 
-def _rows(path: Path, *, is_sound: bool, work: Path, options: Options) -> Iterator[_Row]:
+def _rows(path: Path, sizes: Sizes, *, is_sound: bool, work: Path, options: Options) -> Iterator[_Row]:
     target = _target(path, is_sound)
     kept = _kept()
     yield _opus(path, target, work) if is_sound else _jpeg(path, target)
@@ -110,8 +120,8 @@ def _rows(path: Path, *, is_sound: bool, work: Path, options: Options) -> Iterat
         words = system.sound if is_sound else system.picture
         if not words:
             continue
-        if options.quick:
-            words = words.replace(" --iterations 10000", "").replace(" --iterations 400", " --iterations 60")
+        for long, short in sizes.shorter:
+            words = words.replace(long, short)
         key = f"{path.name} {target} {system.label} {words}"
         if key in kept:
             yield _Row(*kept[key])
@@ -194,7 +204,7 @@ def _opus(path: Path, target: int, work: Path) -> _Row:
     return _Row(label, "", n_bytes, snr(decoded=decoded, original=samples), seconds, 0.0)
 
 
-def _prior(options: Options) -> float:
+def _prior(options: Options, steps: str) -> float:
     """Trains the photos' prior where it is not there; seconds it took, then or now."""
     facts = PRIOR.with_suffix(".json")
     if PRIOR.exists() and facts.exists():
@@ -202,7 +212,6 @@ def _prior(options: Options) -> float:
     PRIOR.parent.mkdir(parents=True, exist_ok=True)
     photos = sorted((options.data / "photos").glob("*.jpg")) if options.data is not None else []
     train = [p.resolve() for p in photos] or [ROOT / "samples" / "coffee.png"]
-    steps = "--outer-steps 100 --steps-per-round 10" if options.quick else ""
     seconds = _inrcodec(f"prior train {shlex.join(map(str, train))} -o {PRIOR} -f {TRAIN} {steps}", PRIOR.parent)
     facts.write_text(json.dumps({"seconds": seconds}))
     return seconds
@@ -217,9 +226,13 @@ def _signals(options: Options) -> tuple[list[Path], Path]:
         photos = [p.resolve() for p in kodak if p.exists()] or photos
         bach = options.data / "audio" / "gt_bach.wav"
         sound = bach.resolve() if bach.exists() else sound
-    return photos[: 1 if options.quick else None], sound
+    return photos, sound
 
 
 EXPERIMENTS = (
-    Experiment((0,), "files", "Each system as a codec", "none of the four writes a file", files, "whole"),
+    Experiment(
+        (0,), "files", "Each system as a codec", "none of the four writes a file", files,
+        {"quick": Sizes(1, ((" --iterations 10000", ""), (" --iterations 400", " --iterations 60")),
+                        "--outer-steps 100 --steps-per-round 10"), "full": Sizes()}, "whole",
+    ),
 )  # fmt: skip

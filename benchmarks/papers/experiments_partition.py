@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from experiment import Check, Experiment, Options, Outcome, markdown
-from partition_pictures import run_pog, run_relu
+from keep import digest, duration
+from partition_pictures import Pictures, Relu, run_pog, run_relu
 from partition_steps import LIMIT, Growth, fit_growth, line_steps, near_square, plane_steps, thresholds
 
 from inrcodec.fields.layers import MlpShape
@@ -16,8 +20,6 @@ PAPER_2D = {27: 37, 115: 105, 220: 162, 325: 381, 430: 1838, 535: 3097}
 PAPER_P = {1: 1.066, 2: 1.008}
 P_TOLERANCE = {1: 0.015, 2: 0.003}  # a fifth of p − 1 and more: means of 5 runs scatter by a factor of 1.5
 QUICK_BOUNDARIES = (11, 31, 51)
-SIZES_2D = (10, 50, 100, 150, 200, 250)  # x1 · x2; the paper: every tenth
-SIDES = (64, 128, 256)  # of the grids; the last is the paper's
 # parts, width, local coordinates -> our measured reference of an independent program (PAPERS.md 4.4), B = 11, 31, 51
 PARTS = {
     (1, 32, True): (36, 297, 780),
@@ -30,11 +32,23 @@ PARTS = {
 }
 
 
-def run_1d(options: Options) -> Outcome:
-    counts = QUICK_BOUNDARIES if options.quick else tuple(range(1, 60, 2))
-    repeats = 3 if options.quick else 5
+@dataclass(frozen=True)
+class Line:
+    """counts: of boundaries, QUICK_BOUNDARIES among them, each for so many signals."""
+
+    counts: tuple[int, ...]
+    repeats: int
+
+    @property
+    def grows(self) -> bool:
+        """Whether there are enough counts for a fit."""
+        return len(self.counts) > 3
+
+
+def run_1d(options: Options, sizes: Line) -> Outcome:
+    counts, repeats = sizes.counts, sizes.repeats
     levels = thresholds([b for b in counts for _ in range(repeats)], np.random.default_rng([options.seed, 1]))
-    steps = line_steps(levels, width=32, seed=options.seed)
+    steps = line_steps(levels, width=32, seed=options.seed, device=options.device)
     found = dict(zip(counts, steps.reshape(-1, repeats), strict=True))
     means = {b: float(np.mean(v)) for b, v in found.items()}
     rows = [(b, PAPER_1D.get(b, "–"), f"{means[b]:.0f}", f"{np.std(v):.0f}") for b, v in found.items()]
@@ -44,7 +58,7 @@ def run_1d(options: Options) -> Outcome:
         for b in QUICK_BOUNDARIES
     ]  # fmt: skip
     ours, text = f"steps {', '.join(f'{means[b]:.0f}' for b in QUICK_BOUNDARIES)} at B = 11, 31, 51", ""
-    if not options.quick:
+    if sizes.grows:
         growth = fit_growth(list(means), list(means.values()))
         ours, text = f"p = {growth.p:.4f}", _growth_text(growth, 1)
         checks.append(_p_check(growth, 1))
@@ -59,45 +73,90 @@ def run_1d(options: Options) -> Outcome:
     return Outcome(ours, body, tuple(checks))
 
 
-def run_2d(options: Options) -> Outcome:
-    sizes = SIZES_2D[:4] if options.quick else SIZES_2D
-    repeats = [1 if options.quick or product > 150 else 2 for product in sizes]
-    factors = [near_square(product) for product in sizes]
+@dataclass(frozen=True)
+class Plane:
+    """Signals of x1 · x2 = product thresholds, so many of each, on grids of some sides, of which the last is the
+    paper's. apart: each signal is a training of its own, kept when it is done; or a grid's are one batch."""
+
+    products: tuple[int, ...] = (10, 50, 100, 150, 200, 250)
+    repeats: tuple[int, ...] = (2, 2, 2, 2, 1, 1)
+    sides: tuple[int, ...] = (64, 128, 256)
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Of one signal, and the seconds it took."""
+
+    steps: int
+    seconds: float
+
+
+def run_2d(options: Options, sizes: Plane) -> Outcome:
+    repeats, sides = sizes.repeats, sizes.sides
+    factors = [near_square(product) for product in sizes.products]
     signals = [pair for pair, n in zip(factors, repeats, strict=True) for _ in range(n)]
     rng = np.random.default_rng([options.seed, 2])
     down, across = (thresholds([pair[axis] for pair in signals], rng) for axis in (0, 1))
     boundaries = [2 * a * b + a + b for a, b in factors]
-    columns = {}
-    for side in SIDES:
-        steps = plane_steps(across, down, side=side, seed=options.seed)
+    columns, found = {}, {}
+    for side in sides:
+        if sizes.apart:
+            steps = np.array(_one_by_one(options, signals, down, across, side))
+        else:
+            steps = plane_steps(across, down, side=side, seed=options.seed, device=options.device)
         options.say(f"  {side} × {side}: {steps.tolist()}")
-        columns[side] = [float(own.mean()) for own in np.split(steps, np.cumsum(repeats)[:-1])]
-    growth = fit_growth(boundaries, columns[SIDES[-1]])
-    paper = [PAPER_2D[n] for n in boundaries]
+        found[side] = np.split(steps, np.cumsum(repeats)[:-1])
+        columns[side] = [float(own.mean()) for own in found[side]]
+    growth = fit_growth(boundaries, columns[sides[-1]])
+    known = [n for n in boundaries if n in PAPER_2D]
     rows = [
-        (n, authors, *(f"{columns[side][i]:.0f}" for side in reversed(SIDES)), repeats[i])
-        for i, (n, authors) in enumerate(zip(boundaries, paper, strict=True))
-    ]
+        (n, PAPER_2D.get(n, "–"), *(f"{columns[side][i]:.0f}" for side in reversed(sides)),
+         f"{found[sides[-1]][i].std():.0f}", int((found[sides[-1]][i] >= LIMIT).sum()), repeats[i])
+        for i, n in enumerate(boundaries)
+    ]  # fmt: skip
+    head = ("boundaries", "authors, 256²", *(f"ours, {n}²" for n in reversed(sides)), "std", "at the cap", "signals")
     body = (
-        "Products of two step functions on a 256 × 256 grid as in the paper, SIREN 2 → 32, 3 hidden layers, first ω "
-        "30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. The authors ran 25 sizes five times, "
-        f"we {len(sizes)} of them once or twice.\n\n"
-        + markdown(
-            ("boundaries", "authors, 256²", "ours, 256²", *(f"ours, {n}²" for n in SIDES[-2::-1]), "signals"), rows
-        )
-        + "\n" + _growth_text(growth, 2)
-        + f"The same fit on the authors' own means of these sizes gives {fit_growth(boundaries, paper).p:.4f}.\n"
+        f"Products of two step functions, on a {sides[-1]} × {sides[-1]} grid (the paper's: 256 × 256), SIREN 2 → 32, "
+        "3 hidden layers, first ω 30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. The authors "
+        f"ran 25 sizes five times, we {len(factors)} of them, {min(repeats)} to {max(repeats)} times; 7 of their 125 "
+        f"runs hit the cap of {LIMIT:,} steps.\n\n" + markdown(head, rows) + "\n" + _growth_text(growth, 2)
     )  # fmt: skip
+    if len(known) > 3:
+        theirs = fit_growth(known, [PAPER_2D[n] for n in known]).p
+        body += f"The same fit on the authors' own means of {len(known)} of these sizes gives {theirs:.4f}.\n"
     return Outcome(f"p = {growth.p:.4f}", body, (_p_check(growth, 2),))
 
 
-def run_local(options: Options) -> Outcome:
-    repeats = 2 if options.quick else 3
-    levels = thresholds([b for b in QUICK_BOUNDARIES for _ in range(repeats)], np.random.default_rng([options.seed, 3]))
+def _one_by_one(
+    options: Options, signals: Sequence[tuple[int, int]], down: torch.Tensor, across: torch.Tensor, side: int
+) -> list[int]:
+    """Steps of each signal, trained alone from a seed of its own, so that a run can be cut between two of them."""
+
+    def train(i: int) -> Steps:
+        started = time.perf_counter()
+        one = slice(i, i + 1)
+        steps = plane_steps(across[one], down[one], side=side, seed=options.seed + i, device=options.device)
+        return Steps(int(steps[0]), time.perf_counter() - started)
+
+    found: list[Steps] = []
+    for i, (a, b) in enumerate(signals):
+        key = (side, options.seed + i, LIMIT, digest(down[i].numpy(), across[i].numpy()))
+        label = f"signal {i + 1} of {len(signals)}, {2 * a * b + a + b} boundaries"
+        found.append(options.store.result(label, key, lambda _, i=i: train(i), lambda kept: Steps(**kept)))
+        seconds = np.mean([s.seconds for s in found[-10:]])  # later signals take longer
+        left = duration(seconds * (len(signals) - i - 1))
+        options.say(f"  {label}: {found[-1].steps} steps, {found[-1].seconds:.0f} s; {left} to go, or more")
+    return [s.steps for s in found]
+
+
+def run_local(options: Options, sizes: Line) -> Outcome:
+    repeats = sizes.repeats
+    levels = thresholds([b for b in sizes.counts for _ in range(repeats)], np.random.default_rng([options.seed, 3]))
     rows, means = [], {}
     for (parts, width, local), reference in PARTS.items():
         started = time.perf_counter()
-        steps = line_steps(levels, width=width, parts=parts, local=local, seed=options.seed)
+        steps = line_steps(levels, width=width, parts=parts, local=local, seed=options.seed, device=options.device)
         means[parts, width, local] = own = steps.reshape(-1, repeats).mean(1)
         kind = "one network" if parts == 1 else f"{parts} parts, {'**local**' if local else 'global'} coordinates"
         n = parts * MlpShape(1, width, 3, 1, "siren").n_parameters
@@ -138,16 +197,32 @@ def _p_check(growth: Growth, axes: int) -> Check:
 
 
 EXPERIMENTS = (
-    Experiment((15,), "partition-1d", "Partition: steps over boundaries in 1-D", "p = 1.066", run_1d, "the paper's"),
-    Experiment((16,), "partition-2d", "Partition: steps over boundaries in 2-D", "p = 1.008", run_2d,
-               "the paper's, 6 of 25 sizes"),
-    Experiment((17,), "partition-local", "Partition: local against global coordinates", "not in the paper", run_local),
+    Experiment(
+        (15,), "partition-1d", "Partition: steps over boundaries in 1-D", "p = 1.066", run_1d,
+        {"quick": Line(QUICK_BOUNDARIES, 3), "full": Line(tuple(range(1, 60, 2)), 5)}, "the paper's",
+    ),
+    Experiment(
+        (16,), "partition-2d", "Partition: steps over boundaries in 2-D", "p = 1.008", run_2d,
+        {"quick": Plane((10, 50, 100, 150), (1, 1, 1, 1)), "full": Plane(),
+         "paper": Plane(tuple(range(10, 251, 10)), (5,) * 25, (256,), apart=True)},
+        "the paper's, 6 of 25 sizes", "2.5 hours on two cores",
+    ),
+    Experiment(
+        (17,), "partition-local", "Partition: local against global coordinates", "not in the paper", run_local,
+        {"quick": Line(QUICK_BOUNDARIES, 2), "full": Line(QUICK_BOUNDARIES, 3)},
+    ),
     Experiment(
         (18, 19), "partition-pog", "Partition: a picture whole, by grid, by segments",
         "23.3 / 26.1 / 26.5 dB at step 1495, 700 × 1000", run_pog,
+        {"quick": Pictures((64, 64), 300, (71, 50), 200), "full": Pictures((128, 128), 1500, (150, 105), 1000),
+         "paper": Pictures((1000, 700), 1500, (1000, 700), 1500, widths=(512, 170))},
+        cost="80 hours on two cores (one network 23 h, nine 4 h, each with correct and with scrambled coordinates)",
     ),
     Experiment(
         (20,), "partition-relu", "Partition: ReLU networks whole, by grid, by segments",
         "20.0 / 23.5 / 23.8 dB at step 10,000", run_relu,
+        {"quick": Relu((48, 48), 400), "full": Relu((64, 64), 2000),
+         "paper": Relu((1000, 700), 10_000, widths=(512, 148), octaves=60, scrambled=True)},
+        cost="weeks on two cores (one network a week, with correct and with scrambled coordinates)",
     ),
 )  # fmt: skip

@@ -4,32 +4,78 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from common import ROOT
 from drawn import crops, faces, photo_split, shapes
 from experiment import Options
 from inrcodec.formats.files import write_atomically
+from keep import Ticker
 
 from inrcodec.errors import FormatError
 from inrcodec.fields import cellfit
 from inrcodec.fields.layers import MlpShape, evaluate
-from inrcodec.fitting import AdamSettings
+from inrcodec.fields.locate import corner_coordinates
+from inrcodec.fitting import AdamSettings, resolve_device
+from inrcodec.grid import Grid
 from inrcodec.priors import meta
 from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
 from inrcodec.priors.prior import Prior, survivors
 
-__all__ = ["LEVELS", "Suite", "fit", "fitted", "level", "photo_suite", "states", "suite_of", "two_step"]
+__all__ = ["LEVELS", "FaceSizes", "Suite", "fit", "fitted", "level", "photo_suite", "states", "suite_of", "two_step"]
 
 CACHE = ROOT / "build" / "papers"
-SIZE = 32
-WIDTH, DEPTH, OMEGA = 64, 3, 30.0
+DEPTH = 3
 LEVELS = (4, 8, 10, 12)  # rounds of pruning by 20 %: 41, 16.8, 10.7 and 6.9 % of the weights are left
-FIT_STEPS, FIT_RATE = 100, 6.7e-4
-SAVE_EVERY = 200  # outer steps
+FIT_STEPS = 100
+SAVE_EVERY_S = 120.0
+SLICE_VALUES = 2**24  # of one layer, of the test signals evaluated at once
+
+
+@dataclass(frozen=True)
+class FaceSizes:
+    """Of the experiments with Meta-SparseINR: the stand-in's (PAPERS 3.6), or the paper's.
+
+    Signals of size², drawn ones to learn from and to test on, and patches of photos of some short side; the network,
+    with one omega in all sine layers; marks: outer steps to look at, besides the last; levels: rounds of pruning to
+    look at, 10 and 12 among them; corners: coordinates from -1 to 1, rather than the codec's; other_levels and
+    others_share: of shapes and photos, and of the steps, with which they are trained.
+    """
+
+    size: int = 32
+    n_train: int = 300
+    n_tests: int = 20
+    short_side: int = 160
+    width: int = 64
+    omega: float = 30.0
+    inner_rate: float = 0.1
+    outer_rate: float = 6.7e-5
+    fit_rate: float = 6.7e-4
+    outer_steps: int = 1200
+    steps_per_round: int = 200
+    marks: tuple[int, ...] = (0, 200, 400, 600, 800, 1000)
+    levels: tuple[int, ...] = LEVELS
+    corners: bool = False
+    seeds: int = 1
+    other_levels: tuple[int, ...] = (8, 10)
+    others_share: float = 0.5
+
+    @property
+    def is_papers(self) -> bool:
+        return self.corners
+
+
+QUICK = FaceSizes(outer_steps=400, steps_per_round=60, marks=(0, 200))
+FULL = FaceSizes()
+PAPER = FaceSizes(
+    178, 3000, 100, 200, 256, 200.0, 1e-2, 1e-5, 1e-4, 150_000, 30_000, tuple(range(0, 150_000, 25_000)),
+    levels=tuple(range(4, 21)), corners=True, seeds=3, other_levels=tuple(range(4, 21)), others_share=1.0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +88,8 @@ class Suite:
     shape: MlpShape
     settings: meta.MetaSettings
     options: Options
+    marks: tuple[int, ...] = ()  # outer steps whose states are kept, besides the ends of rounds
+    fit_rate: float = 6.7e-4  # of Adam, on test signals
 
     @property
     def n_weights(self) -> int:
@@ -51,32 +99,48 @@ class Suite:
         return replace(self, settings=replace(self.settings, **changes))  # type: ignore[arg-type]
 
 
-def suite_of(options: Options, name: str, signals: Sequence[np.ndarray], tests: Sequence[np.ndarray]) -> Suite:
-    """The settings of the stand-in (PAPERS 3.6); --quick trains a third as long."""
-    channels = signals[0].shape[-1]
-    outer, each = (400, 60) if options.quick else (1200, 200)
+def suite_of(
+    options: Options, sizes: FaceSizes, name: str, signals: Sequence[np.ndarray], tests: Sequence[np.ndarray]
+) -> Suite:
+    channels, patch = signals[0].shape[-1], (sizes.size, sizes.size)
+    tasks = meta.Tasks.of(signals, patch)
+    if sizes.corners:
+        tasks = replace(tasks, coords=corner_coordinates(Grid.uniform(patch, (1, 1)))[0])
     return Suite(
         name,
-        meta.Tasks.of(signals, (SIZE, SIZE)),
+        tasks,
         np.stack([t.reshape(-1, channels).T for t in tests]).astype(np.float32),
-        MlpShape(2, WIDTH, DEPTH, channels, "siren", omega=OMEGA),
-        meta.MetaSettings(outer_steps=outer, steps_per_round=each, seed=options.seed, device=options.device),
+        MlpShape(2, sizes.width, DEPTH, channels, "siren", omega=sizes.omega, hidden_omega=sizes.omega),
+        meta.MetaSettings(
+            outer_steps=sizes.outer_steps, steps_per_round=sizes.steps_per_round, inner_rate=sizes.inner_rate,
+            outer_rate=sizes.outer_rate, seed=options.seed, device=options.device,
+        ),
         options,
-    )
+        tuple(m for m in sizes.marks if m < sizes.outer_steps),
+        sizes.fit_rate,
+    )  # fmt: skip
 
 
-def face_suite(options: Options) -> Suite:
-    return suite_of(options, "faces", faces(300, SIZE, options.seed), faces(20, SIZE, options.seed + 10_000))
+def face_suite(options: Options, sizes: FaceSizes) -> Suite:
+    learn, tests = (faces(n, sizes.size, s) for n, s in _drawn(options, sizes))
+    return suite_of(options, sizes, "faces", learn, tests)
 
 
-def shape_suite(options: Options) -> Suite:
-    return suite_of(options, "shapes", shapes(300, SIZE, options.seed), shapes(20, SIZE, options.seed + 10_000))
+def shape_suite(options: Options, sizes: FaceSizes) -> Suite:
+    learn, tests = (shapes(n, sizes.size, s) for n, s in _drawn(options, sizes))
+    return suite_of(options, sizes, "shapes", learn, tests)
 
 
-def photo_suite(options: Options, short_side: int = 160) -> tuple[Suite, list[np.ndarray], str]:
+def _drawn(options: Options, sizes: FaceSizes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(number, seed) of the signals to learn from and to test on."""
+    return (sizes.n_train, options.seed), (sizes.n_tests, options.seed + 10_000)
+
+
+def photo_suite(options: Options, sizes: FaceSizes) -> tuple[Suite, list[np.ndarray], str]:
     """Patches of photos, split by photo; also the test photos, and what all of them are."""
-    learn, kept, name = photo_split(options, short_side)
-    return suite_of(options, "photos", learn, crops(kept, 20, SIZE, options.seed)), kept, name
+    learn, kept, name = photo_split(options, sizes.short_side)
+    tests = crops(kept, sizes.n_tests, sizes.size, options.seed)
+    return suite_of(options, sizes, "photos", learn, tests), kept, name
 
 
 def level(suite: Suite, rounds: int) -> int:
@@ -87,30 +151,41 @@ def schedule(suite: Suite, rounds: int) -> tuple[int, ...]:
     return tuple(level(suite, k) for k in range(1, rounds + 1))
 
 
-def states(
-    suite: Suite, *, start: meta.MetaState | None = None, marks: Sequence[int] = ()
-) -> dict[int, meta.MetaState]:
-    """Outer step -> state, at the end of the dense training and of each round, and at `marks`; from the cache where it
-    has them. start: a state of another method to go on from."""
+def states(suite: Suite, *, start: meta.MetaState | None = None) -> dict[int, meta.MetaState]:
+    """Outer step -> state, at the end of the dense training and of each round, and at suite.marks; from the cache where
+    it has them. start: a state of another method to go on from. A run that is cut goes on from its last save."""
     s, shape = suite.settings, suite.shape
-    wanted = {s.outer_steps + k * s.steps_per_round for k in range(len(s.schedule) + 1)} | set(marks)
+    wanted = {s.outer_steps + k * s.steps_per_round for k in range(len(s.schedule) + 1)}
+    wanted |= set(suite.marks) if start is None else set()
     mark = fingerprint(shape, suite.tasks, s)
     like = meta.first_state(shape, s)
-    state, found = start, {}
+
+    def path_of(step: int) -> Path:
+        return CACHE / f"meta-{suite.name}-{mark[:16]}-{step}.npz"
+
+    found = {}
     for path in CACHE.glob(f"meta-{suite.name}-{mark[:16]}-*.npz"):
         try:
             one = unpack_state(path.read_bytes(), mark, like)
         except (FormatError, ValueError):
             continue
         found[one.step] = one
-        state = one if state is None or one.step > state.step else state
-    for one in meta.train(shape, suite.tasks, s, state=state) if not wanted <= set(found) else ():
-        if one.step in wanted or one.step % SAVE_EVERY == 0:
-            found[one.step] = one
+    missing = wanted - set(found)
+    before = [one for step, one in found.items() if missing and step < min(missing)]
+    state = max(before, key=lambda one: one.step, default=start)
+    label = f"{suite.name} {s.method} width {shape.width}{' first order' if s.first_order else ''}"
+    ticker, saved = Ticker(suite.options.say, label), time.monotonic()
+    passing = path_of(state.step) if before and state.step not in wanted else None
+    for one in meta.train(shape, suite.tasks, s, state=state, on_step=ticker) if missing else ():
+        if one.step in wanted or time.monotonic() - saved >= SAVE_EVERY_S:
+            found[one.step], saved = one, time.monotonic()
             CACHE.mkdir(parents=True, exist_ok=True)
-            path = CACHE / f"meta-{suite.name}-{mark[:16]}-{one.step}.npz"
+            path = path_of(one.step)
             write_atomically(path, pack_state(one, mark), overwrite=True)
-            suite.options.say(f"  {suite.name} {s.method} width {shape.width}: step {one.step} of {s.n_steps}")
+            if passing is not None:  # of the saves on the way only the last is of use
+                passing.unlink(missing_ok=True)
+            passing = None if one.step in wanted else path
+            suite.options.say(f"  {label}: step {one.step:,} of {s.n_steps:,} kept")
     return {step: one for step, one in found.items() if step in wanted}
 
 
@@ -126,7 +201,7 @@ def fitted(
     _, coords = suite.tasks.networks(suite.tests)
     return cellfit.train(
         suite.shape, cellfit.Cells(suite.tests, np.ascontiguousarray(coords), None), seed=0, iterations=steps,
-        device=suite.options.device, on_step=lambda _: None, adam=AdamSettings(FIT_RATE), start=state.start,
+        device=suite.options.device, on_step=lambda _: None, adam=AdamSettings(suite.fit_rate), start=state.start,
         mask=state.mask, prunings=prunings,
     )  # fmt: skip
 
@@ -136,12 +211,18 @@ def two_step(suite: Suite, state: meta.MetaState) -> float:
     import torch
 
     _, coords = suite.tasks.networks(suite.tests)
-    weights, _ = meta.adapt(
-        suite.shape, torch.from_numpy(state.start[None].copy()), values=torch.from_numpy(suite.tests),
-        coords=torch.from_numpy(coords), rates=[suite.settings.inner_rate] * suite.settings.inner_steps,
-        mask=meta.mask_factors(suite.shape, state.mask, torch.device("cpu")),
-    )  # fmt: skip
-    return _psnr(suite, weights.detach().numpy() * state.mask)
+    device = resolve_device(suite.options.device)
+    start = torch.from_numpy(state.start[None].copy()).to(device)
+    found = []
+    for some in slices(suite):
+        values, at = (torch.from_numpy(a[some]).to(device) for a in (suite.tests, coords))
+        weights, _ = meta.adapt(
+            suite.shape, start, values=values, coords=at,
+            rates=[suite.settings.inner_rate] * suite.settings.inner_steps,
+            mask=meta.mask_factors(suite.shape, state.mask, device),
+        )  # fmt: skip
+        found.append(weights.detach().cpu().numpy())
+    return _psnr(suite, np.concatenate(found) * state.mask)
 
 
 def kept(suite: Suite, what: str, state: meta.MetaState, make: Callable[[], float]) -> float:
@@ -161,7 +242,7 @@ def kept(suite: Suite, what: str, state: meta.MetaState, make: Callable[[], floa
 def measures(suite: Suite, state: meta.MetaState, prior: Prior | None = None) -> tuple[float, float]:
     """(PSNR after 100 Adam steps, after 2 SGD steps); prior: of a method that prunes on the way."""
     prunings = prior.prunings(FIT_STEPS) if prior is not None else None
-    long = kept(suite, f"fit {FIT_STEPS} {FIT_RATE} {prunings}", state, lambda: fit(suite, state, prunings))
+    long = kept(suite, f"fit {FIT_STEPS} {suite.fit_rate} {prunings}", state, lambda: fit(suite, state, prunings))
     return long, kept(suite, "two steps", state, lambda: two_step(suite, state))
 
 
@@ -176,8 +257,17 @@ def per_layer(suite: Suite, mask: np.ndarray) -> list[float]:
 
 def _psnr(suite: Suite, weights: np.ndarray) -> float:
     _, coords = suite.tasks.networks(suite.tests)
-    error = np.square(evaluate(suite.shape, weights, coords) - suite.tests).mean(axis=(1, 2))
+    error = np.concatenate([
+        np.square(evaluate(suite.shape, weights[s], coords[s]) - suite.tests[s]).mean(axis=(1, 2))
+        for s in slices(suite)
+    ])  # fmt: skip
     return float(np.mean(-10 * np.log10(error)))
+
+
+def slices(suite: Suite) -> Iterator[slice]:
+    """Of the test signals: as many as fit into memory at once."""
+    n, size = len(suite.tests), max(1, SLICE_VALUES // (suite.tests.shape[2] * suite.shape.width))
+    yield from (slice(a, a + size) for a in range(0, n, size))
 
 
 def falls(values: Sequence[float]) -> bool:
@@ -187,5 +277,5 @@ def falls(values: Sequence[float]) -> bool:
 def make_state_prior(suite: Suite, state: meta.MetaState, method: str, rounds: int = 0) -> Prior:
     return meta.make_prior(
         suite.shape, suite.tasks, replace(suite.settings, method=method), state, kind="image",
-        schedule=schedule(suite, rounds), steps=FIT_STEPS, rate=FIT_RATE,
+        schedule=schedule(suite, rounds), steps=FIT_STEPS, rate=suite.fit_rate,
     )  # fmt: skip

@@ -7,15 +7,15 @@ puts the test's pixels up to half a pixel off. PSNR is the ordinary one of greys
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from experiment import Options, photo
+from keep import Ticker, Watch, digest
 from PIL import Image
 
-from inrcodec.fields.base import Progress
 from inrcodec.fields.cellfit import Cells, train
 from inrcodec.fields.layers import MlpShape, evaluate
 from inrcodec.fields.locate import corner_coordinates, gather
@@ -31,6 +31,7 @@ __all__ = [
     "Heads",
     "camera",
     "fit",
+    "fit_kept",
     "grey_sample",
     "halved",
     "match",
@@ -134,28 +135,26 @@ class Fitted:
     best_db: float
     seconds: float
 
+    @classmethod
+    def load(cls, kept: dict[str, Any]) -> Fitted:
+        return cls(**kept)
+
 
 def fit(
-    net: Heads | Baseline, picture: np.ndarray, test: np.ndarray | None, *, epochs: int, seed: int, device: str
-) -> Fitted:
+    net: Heads | Baseline, picture: np.ndarray, test: np.ndarray | None, *, epochs: int, seed: int, device: str,
+    watch: Watch | None = None,
+) -> Fitted:  # fmt: skip
     """Train on picture [M, M] for so many steps, each of the whole picture; test: [2M, 2M] or None."""
     side = net.side if isinstance(net, Heads) else 1
     values, coords = _cells(picture, side)
-    best = -np.inf
-
-    def follow(progress: Progress) -> None:
-        nonlocal best
-        assert progress.psnr_db is not None
-        best = progress.psnr_db
-
-    started = time.perf_counter()
+    watch = watch or Watch(None, Ticker(lambda _: None, ""))
     if isinstance(net, Heads):
         support = supports(net.heads, net.width, net.connections, seed)
         fitted = train_sparse(
             net.shape, support, values, coords, bias=net.bias, seed=seed, iterations=epochs, device=device,
-            on_step=follow, keep="last",
+            on_step=watch.on_step, keep="last", keeper=watch,
         )  # fmt: skip
-        seconds = time.perf_counter() - started
+        seconds = watch.seconds
 
         def render(at: np.ndarray) -> np.ndarray:
             return evaluate_sparse(net.shape, fitted, support, at)
@@ -163,19 +162,31 @@ def fit(
     else:
         weights = train(
             net.shape, Cells(values[:, None], coords[None], None), seed=seed, iterations=epochs, device=device,
-            on_step=follow, closed=False, bias="zero", init="body" if net.body == "siren" else "glorot",
-            adam=PAPER_ADAM, keep="last", span=(-1, 1),
+            on_step=watch.on_step, closed=False, bias="zero", init="body" if net.body == "siren" else "glorot",
+            adam=PAPER_ADAM, keep="last", span=(-1, 1), keeper=watch,
         )  # fmt: skip
-        seconds = time.perf_counter() - started
+        seconds = watch.seconds
 
         def render(at: np.ndarray) -> np.ndarray:
             return evaluate(net.shape, weights, at[None])[0]
 
-    train_db = psnr_db(render(coords), values)
+    train_db, best = psnr_db(render(coords), values), watch.looks[-1].best_db
     if test is None:
         return Fitted(train_db, np.nan, best, seconds)
     fine, at = _cells(test, side)
     return Fitted(train_db, psnr_db(render(at), fine), best, seconds)
+
+
+def fit_kept(
+    options: Options, net: Heads | Baseline, picture: np.ndarray, test: np.ndarray | None, *, epochs: int, seed: int
+) -> Fitted:
+    """`fit`, unless an earlier run of the paper's size has it."""
+    return options.store.result(
+        f"{net}, {epochs} epochs, seed {seed}",
+        (net, epochs, seed, digest(picture, np.zeros(0) if test is None else test)),
+        lambda watch: fit(net, picture, test, epochs=epochs, seed=seed, device=options.device, watch=watch),
+        Fitted.load,
+    )
 
 
 def _cells(picture: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from experiment import Check, Options, Outcome, markdown, photo, resized
+from keep import Watch, digest
 
-from inrcodec.fields.base import Progress
-from inrcodec.fields.cellfit import UnequalCells
+from inrcodec.fields.cellfit import CHUNK_VALUES, CHUNK_VALUES_GPU, UnequalCells
 from inrcodec.fields.layers import MlpShape, forward, initial
 from inrcodec.fields.segmented import boxes_of, local_in_boxes
-from inrcodec.fitting import AdamSettings, descend
+from inrcodec.fitting import AdamSettings, descend, resolve_device
 from inrcodec.segments import components, segment
 
-__all__ = ["grid_labels", "grid_positions", "harmonics", "run_pog", "run_relu", "scrambled_positions", "train_picture"]
+__all__ = [
+    "Pictures",
+    "Relu",
+    "grid_labels",
+    "grid_positions",
+    "harmonics",
+    "run_pog",
+    "run_relu",
+    "scrambled_positions",
+    "train_picture",
+]
 
 PARTS = 9
 PAPER = {  # PSNR by step, 700 × 1000 picture, 791,043 parameters
@@ -37,6 +47,10 @@ class Curve:
     steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     psnr_db: list[float] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, kept: dict[str, Any]) -> Curve:
+        return cls(**kept)
 
     def at_step(self, step: int) -> float:
         return self.psnr_db[int(np.searchsorted(self.steps, step, side="right")) - 1]
@@ -71,23 +85,44 @@ def local_positions(labels: np.ndarray) -> np.ndarray:
     return local_in_boxes(boxes_of(labels, int(labels.max()) + 1), labels.ravel(), centres)
 
 
-def harmonics(positions: np.ndarray, samples: int) -> np.ndarray:
-    """Sines and cosines of 2^k / 2 · position, k = 0, 1, … below the Nyquist frequency of so many samples."""
-    octaves = 0.5 * 2.0 ** np.arange(60)
-    octaves = octaves[octaves <= np.pi * (samples - 1) / 2]
-    phase = (positions[:, :, None] * octaves).reshape(len(positions), -1)
+def harmonics(positions: np.ndarray, samples: int, octaves: int | None = None) -> np.ndarray:
+    """Sines and cosines of 2^k / 2 · position, k = 0, 1, … below the Nyquist frequency of so many samples; or so many
+    octaves, in single precision as in the paper's code, of which those from about 20 on are noise."""
+    factors = 0.5 * 2.0 ** np.arange(60)
+    if octaves is None:
+        factors = factors[factors <= np.pi * (samples - 1) / 2]
+    else:
+        factors, positions = factors[:octaves].astype(np.float32), positions.astype(np.float32)
+    phase = (positions[:, :, None] * factors).reshape(len(positions), -1)
     return np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
 
 
 def train_picture(
-    pixels: np.ndarray, labels: np.ndarray, positions: np.ndarray, *, shape: MlpShape, steps: int, seed: int
-) -> Curve:
+    options: Options, label: str, pixels: np.ndarray, labels: np.ndarray, positions: np.ndarray, *, shape: MlpShape,
+    steps: int,
+) -> Curve:  # fmt: skip
+    """`_trained`, unless an earlier run of the paper's size has it."""
+    return options.store.result(
+        label,
+        (shape, steps, options.seed, digest(pixels, labels, positions)),
+        lambda watch: _trained(pixels, labels, positions, shape=shape, steps=steps, seed=options.seed,
+                               device=options.device, watch=watch),
+        Curve.load,
+    )  # fmt: skip
+
+
+def _trained(
+    pixels: np.ndarray, labels: np.ndarray, positions: np.ndarray, *, shape: MlpShape, steps: int, seed: int,
+    device: str, watch: Watch,
+) -> Curve:  # fmt: skip
     """A network per label; pixels uint8 [H, W, C], positions [H · W, D]: what the networks see. MSE over the whole
     picture, full batch, Adam 1e-4. Networks of segments alike in size are one batch."""
     order = np.argsort(labels, axis=None, kind="stable")
     sizes = np.bincount(labels.ravel())
     values = pixels.reshape(-1, pixels.shape[2])[order].T / np.float32(255)
     cells = UnequalCells(np.ascontiguousarray(values), np.ascontiguousarray(positions[order].T, np.float32), sizes)
+    target = resolve_device(device)
+    limit = CHUNK_VALUES if target.type == "cpu" else CHUNK_VALUES_GPU
     siren = shape.body == "siren"
     drawn = initial(
         shape, len(sizes), generator=torch.Generator().manual_seed(seed), bias="1/sqrt(in)" if siren else "zero"
@@ -95,44 +130,61 @@ def train_picture(
     chunks = []
     for rows, some in cells.chunks(values.size):
         mask = torch.ones(1) if some.mask is None else torch.from_numpy(some.mask).unsqueeze(1).float()
-        own = [p.detach()[rows].clone().requires_grad_() for p in drawn]
-        chunks.append((own, torch.from_numpy(some.coords), torch.from_numpy(some.values), mask))
+        own = [p.detach()[rows].to(target).clone().requires_grad_() for p in drawn]
+        chunks.append(
+            (own, *(t.to(target) for t in (torch.from_numpy(some.coords), torch.from_numpy(some.values), mask)))
+        )
 
     def loss() -> torch.Tensor:
-        total = torch.zeros(())
+        total = torch.zeros((), device=target)
         for own, coords, targets, mask in chunks:
-            part = ((forward(shape, own, coords) - targets) * mask).square().sum() / cells.n_values
-            part.backward()
-            total += part.detach()
+            piece = max(1, limit // (len(own[0]) * shape.width))
+            for a in range(0, coords.shape[2], piece):  # gradients add up over pieces: a whole picture is gigabytes
+                inside = slice(a, a + piece)
+                error = forward(shape, own, coords[:, :, inside]) - targets[:, :, inside]
+                part = (error * (mask if mask.ndim == 1 else mask[:, :, inside])).square().sum() / cells.n_values
+                part.backward()
+                total += part.detach()
         return total
-
-    curve = Curve(shape.n_parameters * len(sizes), shape.macs)
-    started = time.perf_counter()
-
-    def on_step(progress: Progress) -> None:
-        assert progress.psnr_db is not None
-        curve.steps.append(progress.step)
-        curve.seconds.append(time.perf_counter() - started)
-        curve.psnr_db.append(progress.psnr_db)
 
     descend(
         [p for own, *_ in chunks for p in own], loss, adam=AdamSettings(RATE), iterations=steps, stage="fit",
-        on_step=on_step, psnr_db=lambda mse: float(-10 * np.log10(mse)),
+        on_step=watch.on_step, psnr_db=lambda mse: float(-10 * np.log10(mse)), keeper=watch,
     )  # fmt: skip
-    return curve
+    looks = watch.looks
+    return Curve(
+        shape.n_parameters * len(sizes), shape.macs, [k.step for k in looks], [k.seconds for k in looks],
+        [k.best_db for k in looks],
+    )  # fmt: skip
 
 
-def run_pog(options: Options) -> Outcome:
+@dataclass(frozen=True)
+class Pictures:
+    """shape: (H, W) of the picture; tall: of the one that is not square, for scrambled coordinates. widths: units of
+    one network, and of each of nine."""
+
+    shape: tuple[int, int]
+    steps: int
+    tall: tuple[int, int]
+    tall_steps: int
+    widths: tuple[int, int] = (63, 20)
+
+    @property
+    def is_papers(self) -> bool:
+        return self.widths == (512, 170)
+
+
+def run_pog(options: Options, sizes: Pictures) -> Outcome:
     pixels, name = photo(options, "papers/partition-001_L.png", stand_in="coffee")
-    side, steps, tall_steps = (64, 300, 200) if options.quick else (128, 1500, 1000)
-    square = resized(pixels, side, side)
-    found, labels = _three(options, square, steps)
+    steps, tall_steps = sizes.steps, sizes.tall_steps
+    found, labels = _three(options, resized(pixels, *sizes.shape), steps, sizes.widths)
     one, grid = found["one network"], found["PoG, global"]
     ahead = grid.psnr_db[-1] - one.at_seconds(grid.seconds[-1])
-    tall_side = 50 if options.quick else 105
-    tall = resized(pixels, round(tall_side * 10 / 7), tall_side)
-    correct, _ = _three(options, tall, tall_steps, local=False)
-    scrambled, _ = _three(options, tall, tall_steps, local=False, scrambled=True)
+    tall = resized(pixels, *sizes.tall)
+    correct = found
+    if sizes.tall != sizes.shape:
+        correct, _ = _three(options, tall, tall_steps, sizes.widths, local=False)
+    scrambled, _ = _three(options, tall, tall_steps, sizes.widths, local=False, scrambled=True)
     looks = [s for s in PAPER["PoG"] if s <= steps]
     rows = [
         (kind, f"{c.parameters:,}", f"{2 * c.macs:,}", *(f"{c.at_step(s):.2f}" for s in looks),
@@ -145,13 +197,14 @@ def run_pog(options: Options) -> Outcome:
     ]
     tall_rows = [
         (kind, f"{correct[kind].psnr_db[-1]:.2f}", f"{scrambled[kind].psnr_db[-1]:.2f}",
-         f"{correct[kind].seconds[-1]:.1f} s") for kind in correct
+         f"{correct[kind].seconds[-1]:.1f} s") for kind in scrambled
     ]  # fmt: skip
     behind = one.psnr_db[-1] - grid.psnr_db[-1]
-    lost = {kind: correct[kind].psnr_db[-1] - scrambled[kind].psnr_db[-1] for kind in correct}
+    lost = {kind: correct[kind].psnr_db[-1] - scrambled[kind].psnr_db[-1] for kind in scrambled}
     body = (
-        f"{name} at {side} × {side}, RGB in [0, 1], a SIREN (first ω 60, then 30, 3 hidden layers of 63) against "
-        "nine of width 20, Adam 1e-4, full batch; grid by the paper's rule, segments by Felzenszwalb's method and the "
+        f"{name} at {sizes.shape[1]} × {sizes.shape[0]}, RGB in [0, 1], a SIREN (first ω 60, then 30, 3 hidden layers "
+        f"of {sizes.widths[0]}) against nine of width {sizes.widths[1]}, Adam 1e-4, full batch; grid by the paper's "
+        "rule, segments by Felzenszwalb's method and the "
         "paper's merging (smallest region into its smallest neighbour). PSNR ordinary, 10·log10(1/MSE), not clamped, "
         "as in the paper. *Local*: every part's box from −1 to 1, ω 30 throughout. The last column is what one network "
         "had reached by the time that run ended.\n\n"
@@ -162,7 +215,7 @@ def run_pog(options: Options) -> Outcome:
         + f"\n**At equal steps the paper's gain {'does not appear' if behind > 0 else 'appears'} here**: after "
         f"{steps:,} steps one network is {abs(behind):.1f} dB {'above' if behind > 0 else 'below'} the grid of nine. "
         f"At equal time the grid is {ahead:+.1f} dB ahead, for a step of nine small networks costs a ninth of the "
-        "arithmetic. The paper's +2.8 dB at equal steps were measured on a larger picture with larger networks, and on "
+        "arithmetic. The paper's +2.8 dB at equal steps were measured at 700 × 1000 with 791,043 parameters, and on "
         "a signal that its own code had shredded: coordinates are enumerated column by column and pixels row by row, "
         f"which scrambles every picture that is not square. The same at {tall.shape[1]} × {tall.shape[0]} (width × "
         f"height), {tall_steps:,} steps, with correct and with scrambled coordinates:\n\n"
@@ -181,28 +234,53 @@ def run_pog(options: Options) -> Outcome:
               f"{regions} regions, {int(components(labels).max()) + 1} components, {labels.size:,} pixels",
               regions == PARTS == int(components(labels).max()) + 1 and labels.min() == 0),
     )  # fmt: skip
+    if sizes.is_papers:
+        as_published = {k: scrambled[f"{k}, global"].psnr_db[-1] - scrambled["one network"].psnr_db[-1]
+                        for k in ("PoG", "PoS")}  # fmt: skip
+        checks += tuple(
+            Check(f"scrambled as published, {kind} above one network at step {steps}: {wanted} ± 1 dB",
+                  f"{as_published[kind]:+.2f} dB", abs(as_published[kind] - wanted) <= 1)
+            for kind, wanted in (("PoG", 2.8), ("PoS", 3.2))
+        )  # fmt: skip
     segments = found["PoS, global"]
     ours = f"{one.psnr_db[-1]:.1f} / {grid.psnr_db[-1]:.1f} / {segments.psnr_db[-1]:.1f} dB; {ahead:+.1f} at equal time"
     return Outcome(ours, body, checks)
 
 
-def run_relu(options: Options) -> Outcome:
-    pixels, name = photo(options, "papers/partition-001_L.png", stand_in="coffee")
-    side, steps = (48, 400) if options.quick else (64, 2000)
-    picture = resized(pixels, side, side)
-    features = harmonics(grid_positions(side, side), side)
-    n = features.shape[1]
+@dataclass(frozen=True)
+class Relu:
+    """octaves: None for those below the picture's Nyquist frequency. scrambled: the same on the paper's scrambled
+    coordinates, too."""
+
+    shape: tuple[int, int]
+    steps: int
+    widths: tuple[int, int] = (71, 20)
+    octaves: int | None = None
+    scrambled: bool = False
+
+
+def _relu_three(options: Options, sizes: Relu, picture: np.ndarray, *, scrambled: bool) -> tuple[dict[str, Curve], int]:
+    """Whole, by grid and by segments; and how many features they saw."""
+    height, width = picture.shape[:2]
+    positions = (scrambled_positions if scrambled else grid_positions)(height, width)
+    features = harmonics(positions, max(height, width), sizes.octaves)
     maps = {
-        "one network": (np.zeros((side, side), np.int32), 71),
-        "PoG": (grid_labels(side, side, 3), 20),
-        "PoS": (segment(picture / np.float32(255), PARTS), 20),
+        "one network": np.zeros((height, width), np.int32),
+        "PoG": grid_labels(height, width, 3),
+        "PoS": segment(picture / np.float32(255), PARTS),
     }
-    found = {
-        kind: train_picture(
-            picture, labels, features, shape=MlpShape(n, width, 3, 3, "relu"), steps=steps, seed=options.seed
-        )
-        for kind, (labels, width) in maps.items()
-    }
+    found = {}
+    for kind, labels in maps.items():
+        shape = MlpShape(features.shape[1], sizes.widths[kind != "one network"], 3, 3, "relu")
+        label = f"{kind}{', scrambled' if scrambled else ''}"
+        found[kind] = train_picture(options, label, picture, labels, features, shape=shape, steps=sizes.steps)
+    return found, features.shape[1]
+
+
+def run_relu(options: Options, sizes: Relu) -> Outcome:
+    pixels, name = photo(options, "papers/partition-001_L.png", stand_in="coffee")
+    steps, picture = sizes.steps, resized(pixels, *sizes.shape)
+    found, n = _relu_three(options, sizes, picture, scrambled=False)
     one = found["one network"]
     rows = [
         (kind, f"{c.parameters:,}", f"{2 * c.macs:,}", f"{c.at_step(steps // 4):.2f}", f"{c.psnr_db[-1]:.2f}",
@@ -210,11 +288,14 @@ def run_relu(options: Options) -> Outcome:
         for (kind, c), p in zip(found.items(), ("20.0", "23.5", "23.8"), strict=True)
     ]  # fmt: skip
     ahead = {k: c.psnr_db[-1] - one.at_seconds(c.seconds[-1]) for k, c in found.items() if k != "one network"}
+    ends_at = "the picture's Nyquist frequency" if sizes.octaves is None else f"k = {sizes.octaves - 1}"
     steps_ahead = {k: found[k].psnr_db[-1] - one.psnr_db[-1] for k in ahead}
     body = (
-        f"{name} at {side} × {side}; ReLU networks, 3 hidden layers, on harmonic features ½ · 2^k of the global "
+        f"{name} at {sizes.shape[1]} × {sizes.shape[0]}; ReLU networks, 3 hidden layers, on harmonic features ½ · 2^k "
+        "of the global "
         "position. The paper takes k = 0 … 59, of which single precision makes noise from about 20 on; here they end "
-        f"at the picture's Nyquist frequency ({n} features). He's initialisation (uniform, of the variance of the "
+        f"at {ends_at} ({n} "
+        "features). He's initialisation (uniform, of the variance of the "
         "paper's normal one), zero biases, Adam 1e-4. PSNR ordinary, 10·log10(1/MSE), not clamped.\n\n"
         + markdown(
             ("", "parameters", "FLOPs per pixel", f"step {steps // 4}", f"step {steps}", "time", "one network then",
@@ -224,6 +305,10 @@ def run_relu(options: Options) -> Outcome:
         + f"\nAt equal steps the parts are {_signed(steps_ahead)} dB from one network, at equal time "
         f"{_signed(ahead)} dB. (The paper's +3.5 dB at equal steps are of shredded coordinates, see above.)\n"
     )  # fmt: skip
+    if sizes.scrambled:
+        shredded, _ = _relu_three(options, sizes, picture, scrambled=True)
+        ends = ", ".join(f"{c.psnr_db[-1]:.2f} ({kind})" for kind, c in shredded.items())
+        body += f"\nOn coordinates scrambled as the paper's code has them, PSNR at step {steps:,}: {ends}.\n"
     checks = (
         Check("parameters equal within 1 %", ", ".join(f"{c.parameters:,}" for c in found.values()),
               all(abs(c.parameters / one.parameters - 1) <= 0.01 for c in found.values())),
@@ -233,27 +318,34 @@ def run_relu(options: Options) -> Outcome:
 
 
 def _three(
-    options: Options, pixels: np.ndarray, steps: int, *, local: bool = True, scrambled: bool = False
+    options: Options,
+    pixels: np.ndarray,
+    steps: int,
+    widths: tuple[int, int],
+    *,
+    local: bool = True,
+    scrambled: bool = False,
 ) -> tuple[dict[str, Curve], np.ndarray]:
     """Whole, by grid and by segments, on global and, with `local`, on local coordinates; and the segments."""
     height, width = pixels.shape[:2]
     grid, segments = grid_labels(height, width, 3), segment(pixels / np.float32(255), PARTS)
     positions = (scrambled_positions if scrambled else grid_positions)(height, width)
     runs: Sequence[tuple[str, np.ndarray, np.ndarray, int, float]] = [
-        ("one network", np.zeros((height, width), np.int32), positions, 63, 60.0),
-        ("PoG, global", grid, positions, 20, 60.0),
-        ("PoS, global", segments, positions, 20, 60.0),
+        ("one network", np.zeros((height, width), np.int32), positions, widths[0], 60.0),
+        ("PoG, global", grid, positions, widths[1], 60.0),
+        ("PoS, global", segments, positions, widths[1], 60.0),
     ]
     if local:
         runs = [
             *runs,
-            ("PoG, local", grid, local_positions(grid), 20, 30.0),
-            ("PoS, local", segments, local_positions(segments), 20, 30.0),
+            ("PoG, local", grid, local_positions(grid), widths[1], 30.0),
+            ("PoS, local", segments, local_positions(segments), widths[1], 30.0),
         ]
     found = {}
     for kind, labels, seen, units, omega in runs:
         shape = MlpShape(2, units, 3, 3, "siren", omega=omega)
-        found[kind] = train_picture(pixels, labels, seen, shape=shape, steps=steps, seed=options.seed)
+        label = f"{kind}{', scrambled' if scrambled else ''}"
+        found[kind] = train_picture(options, label, pixels, labels, seen, shape=shape, steps=steps)
         options.say(f"  {kind}: {found[kind].psnr_db[-1]:.2f} dB in {found[kind].seconds[-1]:.1f} s")
     return found, segments
 

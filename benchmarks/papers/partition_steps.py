@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from inrcodec.fields.layers import MlpShape, forward, initial
+from inrcodec.fitting import resolve_device
 
 __all__ = ["LIMIT", "Growth", "fit_growth", "line_steps", "near_square", "plane_steps", "thresholds"]
 
@@ -21,6 +22,7 @@ WORTH_TESTING = 0.2  # training MSE above which no test is run: one step of Adam
 POINTS = 5000
 RATE, BETAS, EPS = 1e-3, (0.9, 0.999), 1e-8
 CHUNK_VALUES = 2**17  # of one layer at once: stays in the caches
+CHUNK_VALUES_GPU = 2**26
 
 Points = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]  # runs -> coords [R, P, D, N], targets [R, P, 1, N]
 
@@ -67,7 +69,9 @@ def step_signal(levels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return 1.0 - 2.0 * (above % 2)
 
 
-def line_steps(levels: torch.Tensor, *, width: int, parts: int = 1, local: bool = True, seed: int) -> np.ndarray:
+def line_steps(
+    levels: torch.Tensor, *, width: int, parts: int = 1, local: bool = True, seed: int, device: str = "cpu"
+) -> np.ndarray:
     """Steps of each 1-D signal of levels [R, B] until the test MSE is below .05, LIMIT where it never is.
 
     parts: equal parts of [−1, 1], each with a network of its own, on its own coordinates or on the whole's.
@@ -88,10 +92,10 @@ def line_steps(levels: torch.Tensor, *, width: int, parts: int = 1, local: bool 
         return points(regular.expand(len(runs), -1, -1), runs)
 
     shape = MlpShape(1, width, 3, 1, "siren", omega=10.0)
-    return steps_until(shape, len(levels), parts, fresh, test, seed=seed)
+    return steps_until(shape, len(levels), parts, fresh, test, seed=seed, device=device)
 
 
-def plane_steps(across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int) -> np.ndarray:
+def plane_steps(across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int, device: str = "cpu") -> np.ndarray:
     """The same of products of two step functions, on a side × side grid, every step on all of it."""
     axis = torch.linspace(-1, 1, side)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).reshape(1, 1, 2, -1)
@@ -104,7 +108,7 @@ def plane_steps(across: torch.Tensor, down: torch.Tensor, *, side: int, seed: in
         return grid.expand(len(runs), -1, -1, -1), signal[runs]
 
     shape = MlpShape(2, 32, 3, 1, "siren", omega=30.0)
-    return steps_until(shape, len(across), 1, points, None, seed=seed)
+    return steps_until(shape, len(across), 1, points, None, seed=seed, device=device)
 
 
 def near_square(product: int) -> tuple[int, int]:
@@ -114,21 +118,27 @@ def near_square(product: int) -> tuple[int, int]:
 
 
 def steps_until(
-    shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points | None, *, seed: int
-) -> np.ndarray:
+    shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points | None, *, seed: int,
+    device: str = "cpu",
+) -> np.ndarray:  # fmt: skip
     """Adam on every run's `parts` networks at once; int [n_runs]: the first step after which the run's test MSE, the
     mean over its parts, is below ENOUGH; LIMIT where it never is.
 
     test: None where the training points are always the same: their loss says what a test after the step before would.
     """
     drawn = initial(shape, n_runs * parts, generator=torch.Generator().manual_seed(seed), bias="1/sqrt(in)")
-    weights = [p.detach().reshape(n_runs, parts, *p.shape[1:]) for p in drawn]
+    target = resolve_device(device)
+    weights = [p.detach().to(target).reshape(n_runs, parts, *p.shape[1:]) for p in drawn]
     first, second = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
     left, result = np.arange(n_runs), np.full(n_runs, LIMIT)
     torch.set_flush_denormal(True)
+
+    def moved(pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        return pair[0].to(target), pair[1].to(target)  # points are drawn on the CPU: the same ones on every device
+
     for step in range(1, LIMIT + 1):
         leaves = [w.requires_grad_() for w in weights]
-        coords, targets = fresh(left)
+        coords, targets = moved(fresh(left))
         losses = _losses(shape, leaves, coords, targets, learn=True)
         with torch.no_grad():
             correction = (1 - BETAS[1] ** step) ** 0.5 / (1 - BETAS[0] ** step)
@@ -137,12 +147,12 @@ def steps_until(
                 v.mul_(BETAS[1]).addcmul_(w.grad, w.grad, value=1 - BETAS[1])
                 w.sub_(RATE * correction * m / (v.sqrt() + EPS * (1 - BETAS[1] ** step) ** 0.5))
             weights = [w.detach() for w in leaves]
-            near = np.flatnonzero(losses.numpy() < (ENOUGH if test is None else WORTH_TESTING))
+            near = np.flatnonzero(losses.cpu().numpy() < (ENOUGH if test is None else WORTH_TESTING))
             if not len(near):
                 continue
             done = near
             if test is not None:
-                done = near[_losses(shape, [w[near] for w in weights], *test(left[near])).numpy() < ENOUGH]
+                done = near[_losses(shape, [w[near] for w in weights], *moved(test(left[near]))).cpu().numpy() < ENOUGH]
         if len(done):
             result[left[done]] = step - (test is None)
             stay = np.setdiff1d(np.arange(len(left)), done)
@@ -158,7 +168,8 @@ def _losses(
 ) -> torch.Tensor:
     """MSE of every run [R]; with learn, their gradients are left on the weights. A few runs at a time, for caches."""
     runs, parts, _, n = coords.shape
-    size = max(1, CHUNK_VALUES // (parts * n * shape.width))
+    limit = CHUNK_VALUES if coords.device.type == "cpu" else CHUNK_VALUES_GPU
+    size = max(1, limit // (parts * n * shape.width))
     results = []
     for a in range(0, runs, size):
         own = [w[a : a + size].flatten(0, 1) for w in weights]

@@ -1,10 +1,11 @@
 """Runs the experiments of the four works and writes docs/papers.md.
 
-    python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick] [--device auto] [--list]
+    python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick | --paper] [--device auto] [--list]
 
-Every outcome is kept in docs/papers/NAME.json, the full run and the quick one apart; the page shows the full one
-where there is one, and NAME.note.md, written by hand, behind it. NAME: an experiment's name, or a prefix of it; none:
-all. --page only writes the page anew.
+Every outcome is kept in docs/papers/NAME.json, one of each size; the page shows the largest that was run, and
+NAME.note.md, written by hand, behind it. NAME: an experiment's name, or a prefix of it; none: all. --paper runs the
+paper's own size, hours to months: it can be cut at any time, and goes on where it was from build/papers/NAME
+(meta-*: build/papers), to be deleted to begin anew. --page only writes the page anew.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # for common, beside 
 
 import numpy as np
 from common import ROOT, machine, say, table
-from experiment import Experiment, Options
+from experiment import SIZES, Experiment, Options
+from keep import Store
 
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "papers"
-MODULES = ("enrp", "enrp_sweeps", "search", "multihead", "metasparse", "partition", "files")
+WORK = ROOT / "build" / "papers"
+MODULES = ("enrp", "enrp_sweeps", "search", "multihead", "spectral", "metasparse", "partition", "files")
+LABELS = {"quick": "quick", "paper": "the paper's, in full"}
 N_ROWS = 21  # of the summary; row 0 is the comparison as codecs, which ends the page
 
 
@@ -42,22 +46,25 @@ def main() -> int:
     every = experiments()
     if args.list:
         for e in every:
-            print(f"{e.name:28} rows {', '.join(map(str, e.rows))}: {e.title}")
+            cost = f" (--paper: {e.cost})" if e.cost else ""
+            print(f"{e.name:28} rows {', '.join(map(str, e.rows))}: {e.title}{cost}")
         return 0
     chosen = [] if args.page else [e for e in every if not args.names or any(e.name.startswith(n) for n in args.names)]
     unknown = [n for n in args.names if not any(e.name.startswith(n) for e in every)]
     if unknown:
         say(f"{unknown[0]}: no experiment of that name; --list lists them")
         return 2
-    options = Options(args.data, args.quick, args.device, args.seed, say)
     failed = 0
     for experiment in chosen:
-        say(f"{experiment.name} …")
+        size = experiment.nearest(args.size)
+        store = Store(WORK / experiment.name if size == "paper" else None, say)
+        say(f"{experiment.name}, size {size} …")
         started = time.perf_counter()
         try:
-            outcome = experiment.run(options)
+            outcome = experiment.run(Options(args.data, args.device, args.seed, say, store), experiment.sizes[size])
         except KeyboardInterrupt:
-            raise
+            say(f"  cut; the same command goes on from {store.folder}" if store.folder else "  cut")
+            return 130
         except Exception as error:  # the others are still worth having
             failed += 1
             say(f"  {type(error).__name__}: {error}")
@@ -68,10 +75,10 @@ def main() -> int:
         for name, draw in outcome.plots.items():
             RESULTS.mkdir(parents=True, exist_ok=True)
             draw(RESULTS / name)
-        _keep(experiment.name, args, {
+        _keep(experiment.name, size, {
             "ours": outcome.ours, "body": outcome.body, "checks": [asdict(c) for c in outcome.checks],
             "seconds": seconds, "date": datetime.now(UTC).strftime("%Y-%m-%d"), "device": args.device,
-            "command": _command(experiment.name, args), "machine": _machine(),
+            "command": _command(experiment.name, size, args), "machine": _machine(args.device),
         })  # fmt: skip
         say(f"  {outcome.ours}; {seconds:.0f} s")
         for check in outcome.checks:
@@ -123,6 +130,8 @@ def page(every: list[Experiment]) -> str:
             f"`{result['command']}` ({f'row {numbers}; ' if numbers else ''}{size}, {result['seconds']:.0f} s, "
             f"{result['date']}; {result['machine']})",
             "",
+            _paper_size(e, size),
+            "",
             result["body"].strip(),
             "",
         ]
@@ -146,10 +155,21 @@ def _quick_total(kept: dict[str, Any]) -> str:
     )
 
 
+def _paper_size(e: Experiment, shown: str) -> str:
+    if shown == LABELS["paper"]:
+        return "This is the run at the paper's size."
+    if not e.cost:
+        return "There is no larger size than the full one: " + (
+            "it is the paper's." if e.size.startswith("the paper's") else "the papers have no such experiment."
+        )
+    return f"The paper's size: `python benchmarks/papers/run.py {e.name} --paper`, estimated {e.cost}."
+
+
 def _shown(kept: dict[str, Any], experiment: Experiment) -> tuple[str, dict[str, Any]] | None:
-    for size in ("full", "quick"):
+    """The largest size that was run, in words, and its result."""
+    for size in reversed(SIZES):
         if result := kept.get(experiment.name, {}).get(size):
-            return experiment.size if size == "full" else size, result
+            return LABELS.get(size, experiment.size), result
     return None
 
 
@@ -158,20 +178,26 @@ def _results(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _keep(name: str, args: argparse.Namespace, result: dict[str, Any]) -> None:
-    kept = _results(name) | {"quick" if args.quick else "full": result}
+def _keep(name: str, size: str, result: dict[str, Any]) -> None:
+    kept = _results(name) | {size: result}
     RESULTS.mkdir(parents=True, exist_ok=True)
     beside = RESULTS / f"{name}.part"
     beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
     beside.replace(RESULTS / f"{name}.json")
 
 
-def _machine() -> str:
+def _machine(device: str) -> str:
+    import torch
+
+    from inrcodec.fitting import resolve_device
+
     facts = dict(machine())
     wanted = ("numpy", "torch")
     versions = [v for v in facts["packages"].split(", ") if v.split()[0] in wanted]
+    used = resolve_device(device)
+    gpu = [torch.cuda.get_device_name(used)] if used.type == "cuda" else []
     return ", ".join(
-        [facts["CPU"], f"{facts['cores']} cores", f"Python {facts['Python']}", *versions, facts["threads"]]
+        [*gpu, facts["CPU"], f"{facts['cores']} cores", f"Python {facts['Python']}", *versions, facts["threads"]]
     )
 
 
@@ -181,9 +207,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not for JSON")
 
 
-def _command(name: str, args: argparse.Namespace) -> str:
+def _command(name: str, size: str, args: argparse.Namespace) -> str:
     words = ["python", "benchmarks/papers/run.py", name]
-    words += ["--quick"] * args.quick + (["--data", args.data.name] if args.data else [])
+    words += [f"--{size}"] * (size != "full") + (["--data", args.data.name] if args.data else [])
     return shlex.join(words + (["--seed", str(args.seed)] if args.seed else []))
 
 
@@ -191,8 +217,23 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--data", type=Path, help="folder with papers/, audio/, kodak/, photos/; without: stand-ins")
-    parser.add_argument("--quick", action="store_true", help="sizes for two cores: all of it in 40 minutes")
-    parser.add_argument("--device", default="auto")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quick",
+        dest="size",
+        action="store_const",
+        const="quick",
+        default="full",
+        help="sizes for two cores: all of it in 40 minutes",
+    )
+    size.add_argument(
+        "--paper",
+        dest="size",
+        action="store_const",
+        const="paper",
+        help="the paper's own sizes, where the full run is smaller; --list says what they cost",
+    )
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--page", action="store_true")

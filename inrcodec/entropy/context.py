@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..stream import Part, TensorLayout
+from .base import valid_codes
+from .diagonals import N_BANDS, Diagonals, around, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
+from .learned import N_LEARNED_CLASSES, ContextNetwork, LearnedTile
 
-__all__ = ["N_CONTEXTS", "TILE_MODELS", "CosineTile", "PlainTile", "SmoothTile", "TimeTile"]
+__all__ = ["N_CONTEXTS", "TileModel", "open_tile", "tile_kind"]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -24,14 +28,13 @@ Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _THRESHOLDS = (1, 2, 4, 5, 8, 11, 14, 19, 25, 33, 42, 54, 69, 88, 112, 142, 180, 227, 287)
 _CLASS = np.searchsorted(_THRESHOLDS, np.arange(_THRESHOLDS[-1] + 1), side="right").astype(np.int16)
 N_CLASSES = len(_THRESHOLDS) + 1
-_BAND_STARTS = (1, 2, 4, 7, 11)  # sixteenths of Nyquist at which a new frequency band begins
-N_BANDS = len(_BAND_STARTS) + 1
 _TIME_BANDS = (1, 3, 8, 20, 50, 120, 300)  # 2,048ths of Nyquist
 N_TIME_BANDS = len(_TIME_BANDS) + 1
 N_PLAIN_BANDS = 64
 
 # contexts per kind of tensor, in rows of the starting tables
 N_CONTEXTS = {
+    "learned": N_LEARNED_CLASSES,
     "cosine": N_CLASSES * N_BANDS * 2 * 2,
     "time": N_CLASSES * N_TIME_BANDS * 2 * 2,
     "smooth": N_CLASSES * 2,
@@ -48,6 +51,14 @@ def capped(values: np.ndarray) -> np.ndarray:
 def magnitude_class(weighted: np.ndarray) -> np.ndarray:
     """Weighted sums of magnitudes, in quarters -> classes 0 … N_CLASSES − 1, int16; about three an octave."""
     return _CLASS[np.minimum(weighted, _THRESHOLDS[-1])]
+
+
+class TileModel(Protocol):
+    def stops(self, low: int, high: int) -> np.ndarray:
+        """Per channel, where the codes of the diagonals low … high − 1 end; empty for tensors without diagonals."""
+
+    def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
+        """Visit these diagonals, pass after pass."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,8 @@ _WEIGHTS = {
 
 
 class CosineTile:
-    """Heads of a picture or volume: diagonal by diagonal over all cells of the tile, the first checkerboard half
-    before the second, colour after colour. The context of a code is the class of the sum of _WEIGHTS times
+    """Heads of a volume (any number of axes): diagonal by diagonal over all cells of the tile, the first checkerboard
+    half before the second, colour after colour. The context of a code is the class of the sum of _WEIGHTS times
     magnitudes, its frequency band, first colour or other, and half.
     """
 
@@ -86,19 +97,18 @@ class CosineTile:
         self._valid = valid
         half = np.indices(self._cells).sum(0).reshape(-1) % 2
         self._first, self._second = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
-        self._order = _Diagonals(frequencies)
+        self._order = Diagonals(frequencies)
+        units = np.eye(n_axes, dtype=int).tolist()  # lower by one on each axis; by two on one; by one on two
+        self._lower = [tuple(u) for u in units]
+        self._second_lower = [tuple(2 * i for i in u) for u in units]
+        self._both = [tuple(map(sum, zip(a, b, strict=True))) for a, b in combinations(units, 2)]
         empty = np.zeros((codes.shape[0], 1, int(np.prod(self._cells))), np.int32)
         self._last, self._last_around = empty, empty  # magnitudes of one diagonal below, and around each cell
         self._before, self._before_around = empty, empty  # two below
 
     def stops(self, low: int, high: int) -> np.ndarray:
-        """Per colour, the diagonal after the last one in low … high − 1 that holds a code other than 0."""
-        stop = np.full(len(self._codes), low)
-        for s in range(low, high):
-            index = self._order.members(s)
-            alive = (self._codes[:, *index] != 0).reshape(len(self._codes), -1).any(1)
-            stop[alive] = s + 1
-        return stop
+        """As Diagonals.stops."""
+        return self._order.stops(self._codes, low, high)
 
     def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
         """Visit diagonals low … high − 1; colour c only below stops[c]: its codes are 0 from there on."""
@@ -109,11 +119,11 @@ class CosineTile:
         index = self._order.members(s)
         n_colours, n, k = len(self._codes), len(index[0]), len(self._first) + len(self._second)
         values = np.zeros((n_colours, n, k), np.int32)
-        lower = self._gather(self._last, self._order.lower(s))
-        lower_around = self._gather(self._last_around, self._order.lower(s))
-        second = self._gather(self._before, self._order.second_lower(s))
-        both = self._gather(self._before, self._order.both_lower(s))
-        both_around = self._gather(self._before_around, self._order.both_lower(s))
+        lower = self._gather(self._last, s, self._lower)
+        lower_around = self._gather(self._last_around, s, self._lower)
+        second = self._gather(self._before, s, self._second_lower)
+        both = self._gather(self._before, s, self._both)
+        both_around = self._gather(self._before_around, s, self._both)
         band = self._order.band(s)
         valid = None if self._valid is None else self._valid[index].reshape(n, k)
         truth = self._codes[:, *index].reshape(n_colours, n, k)
@@ -130,7 +140,7 @@ class CosineTile:
                     if w.both_around:
                         weighted += w.both_around * both_around[c]
                     if w.faces:
-                        weighted += w.faces * _faces(magnitude[c], self._cells)
+                        weighted += w.faces * faces(magnitude[c], self._cells)
                     if w.colours:
                         weighted += w.colours * earlier
                     weighted = weighted[:, cells]
@@ -148,13 +158,13 @@ class CosineTile:
         self._before, self._before_around = self._last, self._last_around
         # one row of zeros more, for the frequencies beyond the axes
         self._last = np.concatenate([magnitude, np.zeros((n_colours, 1, k), np.int32)], 1)
-        self._last_around = _around(self._last, self._cells)
+        self._last_around = around(self._last, self._cells)
 
-    def _gather(self, x: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
-        """Sum over several neighbours: x [C, rows + 1, K], each of `rows` [n] -> [C, n, K]."""
-        total = np.zeros((len(x), len(rows[0]) if rows else 1, x.shape[2]), np.int32)
-        for r in rows:
-            total += x[:, r]
+    def _gather(self, x: np.ndarray, s: int, downs: list[tuple[int, ...]]) -> np.ndarray:
+        """Sum over several lower frequencies: x [C, rows + 1, K] -> [C, n, K]."""
+        total = np.zeros((len(x), len(self._order.members(s)[0]), x.shape[2]), np.int32)
+        for down in downs:
+            total += x[:, self._order.rows(s, down)]
         return total
 
 
@@ -264,80 +274,35 @@ class PlainTile:
             self._codes[:, rows] = got.reshape(1, len(rows), *self._codes.shape[2:])
 
 
-TILE_MODELS = {"cosine": CosineTile, "time": TimeTile, "smooth": SmoothTile, "plain": PlainTile, "labels": LabelTile}
+_MODELS: dict[str, Any] = {
+    "cosine": CosineTile,
+    "time": TimeTile,
+    "smooth": SmoothTile,
+    "plain": PlainTile,
+    "labels": LabelTile,
+}
 
 
-class _Diagonals:
-    """Frequencies of a tensor by the sum of their indices, and where their lower neighbours stand among those of
-    the diagonals below (one past the end where there is none)."""
-
-    def __init__(self, frequencies: tuple[int, ...]) -> None:
-        self._shape = frequencies
-        index = np.indices(frequencies).reshape(len(frequencies), -1)
-        total = index.sum(0)
-        order = np.argsort(total, kind="stable")
-        self._ends = np.concatenate([[0], np.cumsum(np.bincount(total))])
-        self._sorted = index[:, order]
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        self._place = place.reshape(frequencies)
-        highest = np.max([u * 16 // m for u, m in zip(self._sorted, frequencies, strict=True)], axis=0)
-        self._band = np.searchsorted(_BAND_STARTS, highest, side="right")
-
-    def members(self, s: int) -> tuple[Any, ...]:
-        return tuple(self._sorted[:, self._ends[s] : self._ends[s + 1]])
-
-    def band(self, s: int) -> np.ndarray:
-        """[n, 1]"""
-        return self._band[self._ends[s] : self._ends[s + 1], None]
-
-    def lower(self, s: int) -> list[np.ndarray]:
-        return [self._rows(s, {d: 1}) for d in range(len(self._shape))]
-
-    def second_lower(self, s: int) -> list[np.ndarray]:
-        return [self._rows(s, {d: 2}) for d in range(len(self._shape))]
-
-    def both_lower(self, s: int) -> list[np.ndarray]:
-        return [self._rows(s, {a: 1, b: 1}) for a, b in combinations(range(len(self._shape)), 2)]
-
-    def _rows(self, s: int, down: dict[int, int]) -> np.ndarray:
-        below = s - sum(down.values())
-        index = list(self.members(s))
-        if below < 0:
-            return np.full(len(index[0]), -1)  # the row of zeros
-        inside = np.ones(len(index[0]), bool)
-        for d, by in down.items():
-            index[d] = index[d] - by
-            inside &= index[d] >= 0
-        rows = self._place[tuple(np.maximum(i, 0) for i in index)] - self._ends[below]
-        return np.where(inside, rows, -1)
+def tile_kind(layout: TensorLayout) -> str:
+    """The kind of tile model of a tensor: heads by the number of their axes, everything else as the layout says."""
+    if layout.context != "cosine":
+        return layout.context
+    return {1: "time", 2: "learned"}.get(len(layout.frequencies), "cosine")
 
 
-def _around(x: np.ndarray, cells: tuple[int, ...]) -> np.ndarray:
-    """Sum over the adjoining cells, corners included; x and result [..., K]."""
-    grid = x.reshape(*x.shape[:-1], *cells)
-    total = grid
-    for axis in range(-len(cells), 0):
-        wide = total.copy()
-        _view(wide, axis, slice(1, None))[...] += _view(total, axis, slice(None, -1))
-        _view(wide, axis, slice(None, -1))[...] += _view(total, axis, slice(1, None))
-        total = wide
-    return (total - grid).reshape(x.shape)
-
-
-def _faces(x: np.ndarray, cells: tuple[int, ...]) -> np.ndarray:
-    """Sum over the cells that share a face; x and result [..., K]."""
-    grid = x.reshape(*x.shape[:-1], *cells)
-    total = np.zeros_like(grid)
-    for axis in range(-len(cells), 0):
-        _view(total, axis, slice(1, None))[...] += _view(grid, axis, slice(None, -1))
-        _view(total, axis, slice(None, -1))[...] += _view(grid, axis, slice(1, None))
-    return total.reshape(x.shape)
-
-
-def _view(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
-    index: tuple[Any, ...] = (..., part, *(slice(None),) * (-axis - 1))
-    return x[index]
+def open_tile(codes: np.ndarray, layout: TensorLayout, part: Part, network: Callable[[], ContextNetwork]) -> TileModel:
+    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile."""
+    kind, valid, n_axes = tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
+    if kind == "learned":
+        return LearnedTile(codes, valid, network())
+    plain: dict[str, Any] = {
+        "cosine": CosineTile,
+        "time": TimeTile,
+        "smooth": SmoothTile,
+        "plain": PlainTile,
+        "labels": LabelTile,
+    }
+    return plain[kind](codes, valid, n_axes, layout.bands)
 
 
 def _prediction(faces: np.ndarray, corner: np.ndarray, n_axes: int) -> np.ndarray:
@@ -362,7 +327,7 @@ def _from_residual(residual: np.ndarray) -> np.ndarray:
     """Inverse of _to_residual, one anti-diagonal at a time."""
     n = residual.ndim
     padded = np.zeros(tuple(m + 1 for m in residual.shape), np.int64)
-    order = _Diagonals(residual.shape)
+    order = Diagonals(residual.shape)
     for s in range(sum(m - 1 for m in residual.shape) + 1):
         index = order.members(s)
         faces = np.zeros(len(index[0]), np.int64)

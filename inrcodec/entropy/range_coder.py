@@ -8,8 +8,9 @@ import numpy as np
 
 from ..errors import FormatError
 from ..stream import Part, TensorLayout
-from .base import EntropyCoder, check_magnitudes, valid_codes
-from .context import TILE_MODELS
+from .base import EntropyCoder, check_magnitudes
+from .context import open_tile, tile_kind
+from .learned import ContextNetwork
 from .range_stream import Reader, Writer, reader, writer
 from .tables import AdaptiveTables
 
@@ -20,14 +21,15 @@ class RangeCoder(EntropyCoder):
     """A chunk is one range-coded stream. For each part: where its codes end (`stops`), then the passes of its tile
     model. A model and its adaptive tables live from the first to the last level of their tile."""
 
-    def __init__(self, starting_counts: Callable[[str], np.ndarray]) -> None:
-        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them)."""
-        self._starting_counts = starting_counts
+    def __init__(self, starting_counts: Callable[[str], np.ndarray], network: Callable[[], ContextNetwork]) -> None:
+        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them). network:
+        of the learned contexts (priors.context has it)."""
+        self._starting_counts, self._network = starting_counts, network
 
     def encode(
         self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> list[bytes]:
-        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts)
+        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._network)
         payloads = []
         for parts in chunks:
             out = writer()
@@ -40,7 +42,7 @@ class RangeCoder(EntropyCoder):
         self, payloads: Sequence[bytes | None], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> tuple[np.ndarray, ...]:
         codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
-        tiles = _Tiles(codes, layouts, self._starting_counts)
+        tiles = _Tiles(codes, layouts, self._starting_counts, self._network)
         for payload, parts in zip(payloads, chunks, strict=True):
             if payload is not None:
                 source = reader(payload)
@@ -59,8 +61,10 @@ class _Tiles:
         codes: Sequence[np.ndarray],
         layouts: Sequence[TensorLayout],
         starting_counts: Callable[[str], np.ndarray],
+        network: Callable[[], ContextNetwork],
     ) -> None:
-        self._codes, self._layouts, self._starting_counts = codes, layouts, starting_counts
+        self._codes, self._layouts = codes, layouts
+        self._starting_counts, self._network = starting_counts, network
         self._open: dict[tuple[int, tuple[tuple[int, int], ...]], tuple[object, AdaptiveTables]] = {}
 
     def write(self, out: Writer, part: Part) -> None:
@@ -89,8 +93,8 @@ class _Tiles:
             layout = self._layouts[part.tensor]
             lead = (slice(None),) * (1 + len(layout.frequencies))
             view = self._codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
-            kind = "time" if layout.context == "cosine" and len(layout.frequencies) == 1 else layout.context
-            model = TILE_MODELS[kind](view, valid_codes(layout, part), len(layout.frequencies), layout.bands)
+            kind = tile_kind(layout)
+            model = open_tile(view, layout, part, self._network)
             self._open[key] = model, AdaptiveTables(self._starting_counts(kind), signed=kind != "labels")
         return self._open[key]
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
+from ..grid import Grid
+from ..signals import SignalMeta
 from ..stream import FieldSpec
 from .base import Field
 
-__all__ = ["FIELDS", "Field", "field_class"]
+if TYPE_CHECKING:
+    from ..priors.prior import Prior
+
+__all__ = ["FIELDS", "Field", "field_class", "make_field"]
 
 # (arch, body) -> module and class; imported when needed, for the MLP bodies bring torch
 FIELDS = {
@@ -35,3 +42,10 @@ def field_class(spec: FieldSpec) -> type[Field]:
         module, name = ADAPTED
     cls: type[Field] = getattr(import_module(f".{module}", __package__), name)
     return cls
+
+
+def make_field(spec: FieldSpec, signal: SignalMeta, grid: Grid, prior: Prior | None = None) -> Field:
+    """The field of a spec; prior: the one that it names. Raises KeyError for a pair that does not exist, ValueError for
+    a spec that the family cannot have."""
+    family: Callable[..., Field] = field_class(spec)
+    return family(spec, signal, grid, *([prior] if spec.prior else []))

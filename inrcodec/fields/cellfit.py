@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..fitting import SERIAL_VALUES, AdamSettings, descend, resolve_device, threads_for
+from ..fitting import SERIAL_VALUES, AdamSettings, Keeper, descend, resolve_device, threads_for
 from .base import OnStep
 from .layers import MlpShape, flatten, forward, initial, unflatten
 from .masks import Masks
@@ -139,6 +139,8 @@ def train(
     start: np.ndarray | None = None,
     mask: np.ndarray | None = None,
     prunings: Mapping[int, int] | None = None,
+    patience: int | None = None,
+    keeper: Keeper | None = None,
 ) -> np.ndarray:
     """Weights float64 [G, P] in flat order. peak: of the PSNR reported, in sample units.
 
@@ -150,7 +152,8 @@ def train(
 
     start [P]: a prior's weights, from which all cells go on as they were trained: no layer is solved, nothing is
     scaled. mask bool [P]: the weights that are not 0. prunings: step -> weights (biases not counted) that each cell
-    keeps from then on, its largest; the 'best' are then the last.
+    keeps from then on, its largest; the 'best' are then the last. patience, keeper: fitting.descend's; what is pruned
+    on the way cannot be kept half done.
     """
     import torch
 
@@ -226,6 +229,7 @@ def train(
         descend(
         moved, loss, adam=adam, iterations=iterations, stage="fit", on_step=on_step, time_limit_s=time_limit_s,
         psnr_db=lambda mse: float(-10 * np.log10(max(mse * scale, 1e-20))), keep="last" if prunings else keep,
+        patience=patience, keeper=None if prunings else keeper,
         )  # fmt: skip
     weights = gathered()
     if start is not None:

@@ -16,7 +16,7 @@ from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from .base import Field, OnStep
 from .budget import DEFAULT_BITS, bits_wanted, check_codes, iterations_for, uniform_cells
-from .layers import MlpShape, evaluate
+from .layers import FOURIER_FEATURES, MlpShape, evaluate
 from .locate import Block, gather, lattice_blocks, point_blocks
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ ITERATIONS = 300  # for a picture of 2^19 pixels
 CELL_BITS = 1400.0  # about as much as one cell's network is worth; grids are chosen for it
 BLOCK_VALUES = 2**20  # float64 values of one layer evaluated at once (8 MB: stays near the caches)
 CODE_LIMIT = 2**30
-FOURIER_FEATURES = 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class EnsembleField(Field):
         budget = bits_wanted(signal, settings) / (settings.bits or DEFAULT_BITS) / n_cells
 
         def spec(width: int, depth: int) -> FieldSpec:
-            features = min(FOURIER_FEATURES, max(1, width)) if body == "fourier" else 0
+            features = min(FOURIER_FEATURES["ensemble"], max(1, width)) if body == "fourier" else 0
             omega = default_omega(body, largest)
             return FieldSpec("ensemble", body, width, depth, omega, features, settings.seed)
 

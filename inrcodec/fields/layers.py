@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BIAS_RULES",
+    "FOURIER_FEATURES",
     "HIDDEN_OMEGA",
     "INIT_RULES",
     "MlpShape",
@@ -33,7 +34,9 @@ __all__ = [
     "unflatten",
 ]
 
-HIDDEN_OMEGA = 30.0  # SIREN: frequency factor of every sine layer after the first
+HIDDEN_OMEGA = 30.0  # SIREN: frequency factor of every sine layer after the first; 200 in Meta-SparseINR's
+# frozen frequencies of a fourier body, by what its weights are worth: a copy per cell, one for all, one for all files
+FOURIER_FEATURES = {"ensemble": 4, "multihead": 16, "prior": 32}
 BIAS_RULES = ("1/sqrt(in)", "1/sqrt(in*out)", "zero", "same as weights")
 INIT_RULES = ("body", "siren", "glorot")
 
@@ -53,6 +56,7 @@ class MlpShape:
     omega: float = HIDDEN_OMEGA  # siren: factor of the first layer; fourier: factor of the frozen frequencies
     features: int = 0  # fourier: number of frozen frequencies; each gives a sine and a cosine
     seed: int = 0  # fourier: of the frozen frequencies
+    hidden_omega: float = HIDDEN_OMEGA  # siren: factor of the layers after the first; files have none but this
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -122,7 +126,7 @@ def initial(
     last = len(shape.sizes) - 1
     for layer, (i, o) in enumerate(shape.sizes):
         if "siren" in (shape.body, init):
-            bound = 1 / i if layer == 0 else math.sqrt(6 / i) / HIDDEN_OMEGA
+            bound = 1 / i if layer == 0 else math.sqrt(6 / i) / shape.hidden_omega
         elif init == "glorot":
             bound = math.sqrt(6 / (i + o))
         else:
@@ -162,7 +166,7 @@ def forward(
         weight, bias = parameters[2 * layer], parameters[2 * layer + 1]
         last = layer == n_layers - 1
         # the factor of a sine goes into the smaller of weights and units, which spares a pass over the larger
-        factor = 1.0 if shape.body != "siren" or last else (float(shape.omega) if layer == 0 else HIDDEN_OMEGA)
+        factor = 1.0 if shape.body != "siren" or last else float(shape.omega if layer == 0 else shape.hidden_omega)
         units_are_more = h.shape[2] >= weight.shape[1]
         if factor != 1 and units_are_more:
             weight, bias = weight * factor, bias * factor
@@ -209,7 +213,7 @@ def evaluate(shape: MlpShape, weights: np.ndarray, coords: np.ndarray, *, hidden
             at += i * o + o
             last = layer == n_layers - 1
             if shape.body == "siren" and not last:
-                factor = float(shape.omega) if layer == 0 else HIDDEN_OMEGA
+                factor = float(shape.omega if layer == 0 else shape.hidden_omega)
                 weight, bias = weight * factor, bias * factor
             h = weight @ h
             h += bias

@@ -25,7 +25,7 @@ from .base import Field, OnStep
 from .budget import bits_wanted, check_codes, uniform_cells
 from .ensemble import default_omega, round_codes, whole_step
 from .heads import distinct_shapes, orthonormalise, residual, solve_heads
-from .layers import MlpShape, evaluate
+from .layers import FOURIER_FEATURES, MlpShape, evaluate
 from .locate import RUN_LIMIT, axis_runs, gather, lattice_blocks, point_blocks, product_block
 
 __all__ = ["MultiheadMlpField"]
@@ -41,7 +41,6 @@ SOUND_STEP_AT_75 = 0.002  # quiet passages count
 QUALITY_OCTAVE = 25.0  # points of quality that halve the step
 BLOCK_VALUES = 2**20  # float64 values evaluated at once (8 MB)
 LAST_STEP = 0.1  # of the body's last layer: leaves features orthonormal to about 2 %
-FOURIER_FEATURES = 16
 SIREN_OMEGA = {1: 40, 2: 20, 3: 20}  # by axes: features as fine as a cell holds, where an ensemble wants smooth ones
 PROBE_CELLS = 128  # on which the body's sensitivities are measured
 MAX_COMPONENTS = 256  # of the cells' samples, on which the body is trained
@@ -90,7 +89,7 @@ class MultiheadMlpField(Field):
         depth = DEPTH if settings.depth is None else settings.depth
 
         def spec(width: int) -> FieldSpec:
-            features = min(FOURIER_FEATURES, width) if body == "fourier" else 0
+            features = min(FOURIER_FEATURES["multihead"], width) if body == "fourier" else 0
             omega = SIREN_OMEGA[len(signal.shape)] if body == "siren" else default_omega(body, grid.largest)
             return FieldSpec("multihead", body, width, depth, omega, features, settings.seed)
 

@@ -4,6 +4,7 @@ arXiv 2110.03448, with the connections of its code)."""
 from __future__ import annotations
 
 import time
+from functools import cached_property
 
 import numpy as np
 
@@ -33,9 +34,10 @@ class SparseMultiheadField(MultiheadMlpField):
     error of a head's weight is an error in samples.
     """
 
-    def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
-        super().__init__(spec, signal, grid)
-        self._support = supports(grid.n_cells, spec.width, spec.connections, spec.seed)
+    @cached_property
+    def _support(self) -> np.ndarray:
+        """int64 [G, A]: the connections of each cell. Drawn when codes are known to be good: millions take seconds."""
+        return supports(self.grid.n_cells, self.spec.width, self.spec.connections, self.spec.seed)
 
     @staticmethod
     def _body_shape(spec: FieldSpec, axes: int) -> MlpShape:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..fitting import AdamSettings, descend, resolve_device, threads_for
+from ..fitting import AdamSettings, Keeper, descend, resolve_device, threads_for
 from .base import OnStep
 from .heads import distinct_shapes, with_constant
 from .layers import MlpShape, evaluate, flatten, forward, initial
@@ -72,12 +72,13 @@ def train_sparse(
     adam: AdamSettings | None = None,
     keep: str = "best",
     time_limit_s: float | None = None,
+    keeper: Keeper | None = None,
 ) -> SparseFit:
     """Body and heads jointly, by Adam on the mean square error of values [H, N] at joint positions coords [D, N].
 
     shape: with fout = 0, its last hidden layer are the features. Glorot's start for the body, and for the heads on the
     shape of their flat vector, U(±√(3/(A·H))), as the paper's code has it; biases start at 0. adam: None for the
-    paper's. bias: whether heads have offsets.
+    paper's. bias: whether heads have offsets. keeper: fitting.descend's.
     """
     import torch
 
@@ -106,7 +107,7 @@ def train_sparse(
     with threads_for(heads * len(coords[0]) + connections * heads, target):
         report = descend(
             [*body, weights, *([offsets] if bias else [])], loss, adam=adam or PAPER_ADAM, iterations=iterations,
-            stage="fit", on_step=on_step, keep=keep, time_limit_s=time_limit_s,
+            stage="fit", on_step=on_step, keep=keep, time_limit_s=time_limit_s, keeper=keeper,
             psnr_db=lambda mse: float(-10 * np.log10(max(mse, 1e-20))),
         )  # fmt: skip
     as_array = [t.detach().cpu().numpy().astype(np.float64) for t in (weights, offsets)]

@@ -165,8 +165,8 @@ def default_rates(omega: float) -> tuple[float, float, float]:
 
 
 def schedule_for(n: int, *, sparsity: float, rounds: int | None = None) -> tuple[int, ...]:
-    """Weights left of n after each round, until the fraction `sparsity` is gone: 20 % of those left in each (PAPERS
-    3.2), or, in so many rounds as asked for, the same share in each. Raises ValueError."""
+    """Weights left of n after each round, until the fraction `sparsity` is gone and no more: 20 % of those left in each
+    (PAPERS 3.2) but the last, or, in so many rounds as asked for, the same share in each. Raises ValueError."""
     if not 0 <= sparsity < 1:
         raise ValueError(f"--sparsity {sparsity:g}: wanted the fraction to remove, 0 to less than 1")
     wanted = max(1, round(n * (1 - sparsity)))
@@ -175,10 +175,10 @@ def schedule_for(n: int, *, sparsity: float, rounds: int | None = None) -> tuple
             raise ValueError(f"--rounds {rounds}: wanted 1 to {MAX_ROUNDS}")
         shares = [round(n * (wanted / n) ** (k / rounds)) for k in range(1, rounds + 1)]
         return tuple(sorted({s for s in shares if s < n}, reverse=True))
-    left: list[int] = []
-    while (left[-1] if left else n) > max(wanted, 4):
-        left.append(survivors(left[-1] if left else n, 1))
-    return tuple(left)
+    left = [n]
+    while left[-1] > wanted:
+        left.append(max(wanted, survivors(left[-1], 1)) if left[-1] > 4 else wanted)
+    return tuple(left[1:])
 
 
 def n_weights(shape: MlpShape) -> int:

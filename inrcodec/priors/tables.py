@@ -12,13 +12,15 @@ import numpy as np
 from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.context import N_CLASSES, N_CONTEXTS
 from ..entropy.labels import label_counts
+from .context import starting_rows
 
-__all__ = ["KINDS", "TABLE_SET", "from_counts", "starting_counts"]
+__all__ = ["KINDS", "from_counts", "starting_counts"]
 
-TABLE_SET = 1  # id in the file header; a new set of tables gets a new number, this one stays for ever
 SHA256 = "b3996d8ce9d472e3cad4eb5429f77d6b372d54aeb5bc4124acbd982d74d8881e"
-FILE = f"tables_{TABLE_SET}.npz"
-KINDS = tuple(k for k in N_CONTEXTS if k != "labels")  # those start from a formula
+FILE = "tables_1.npz"
+KINDS = tuple(
+    k for k in N_CONTEXTS if k not in ("labels", "learned")
+)  # those come from a formula, and with the network
 # About the weight of a starting row; one coded symbol weighs tables.INCREMENT. Nothing is known of MLP weights
 # beforehand: their tables learn sixteen times as fast.
 TOTAL = {"cosine": 2**13, "time": 2**13, "smooth": 2**13, "plain": 2**9}
@@ -30,6 +32,8 @@ def starting_counts(kind: str) -> np.ndarray:
     it would decode other numbers than were encoded."""
     if kind == "labels":
         return label_counts()
+    if kind == "learned":
+        return starting_rows()
     data = resources.files(__package__).joinpath(FILE).read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         tables = {k: archive[k] for k in KINDS}

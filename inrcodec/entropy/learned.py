@@ -1,0 +1,225 @@
+"""The learned contexts of pictures: a small network, in exact integers, that sees what is decoded already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .diagonals import Diagonals
+
+__all__ = ["ACTIVATION_BITS", "N_FEATURES", "N_LEARNED_CLASSES", "POSITIONS", "ContextNetwork", "LearnedTile"]
+
+CAP = 4095  # magnitudes and their sums as features see them
+# floor(8 · log2(1 + m)), by whole numbers alone
+_LOG = np.array([((1 + m) ** 8).bit_length() - 1 for m in range(CAP + 1)], np.uint8)
+
+# Features of a code at (u, v) on diagonal s = u + v, in this order. L is _LOG of a magnitude or sum; H, V, X are sums
+# over the two cells beside, the two above and below, the four across corners, A = H + V + X.
+_OWN = (
+    (1, 0),
+    (0, 1),
+    (1, 1),
+    (2, 0),
+    (0, 2),
+    (2, 1),
+    (1, 2),
+    (3, 0),
+    (0, 3),
+    (-1, 2),
+    (2, -1),
+)  # L(m) at (u, v) − each
+_BESIDE = ((1, 0), (0, 1))  # L(H), L(V), L(X) at (u, v) − each
+_AROUND = ((1, 1), (2, 0), (0, 2))  # L(A) at (u, v) − each
+_PARTNER = 1  # L at (u − 1, v) + L at (u, v − 1) of the first colour, in the first colour of the second
+_TOTALS = 6  # L of sums over diagonal s − 1, diagonal s − 2, all below: of m, then of A
+_SAME = 4  # second half: L(H), L(V) at (u, v), L(H + V) at (u − 1, v + 1) and at (u + 1, v − 1)
+_COLOURS = 5  # L at (u, v) of the first colour and, from the third on, of the one before; of the first colour L(A) at
+# (u, v) and L of the sum over (u − 1, v + 1), (u + 1, v − 1); from the third on, L(A) at (u, v) of the one before
+_N_LOWER = len(_OWN) + 3 * len(_BESIDE) + len(_AROUND) + _PARTNER + _TOTALS
+N_FEATURES = _N_LOWER + _SAME + _COLOURS
+
+POSITIONS = 16  # classes of a frequency per axis
+N_LEARNED_CLASSES = 32
+N_COLOURS = 3  # further colours count as the third
+ACTIVATION_BITS = 5  # fractional bits of features and activations
+_LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
+_EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
+_RUN = 2**14  # codes that go through the network at a time: their activations stay in the cache
+
+
+@dataclass(frozen=True)
+class ContextNetwork:
+    """Integers only; layer l: floor(y · 2^−shift[l] + ½), clipped to 0 … limit, or to the classes at the end.
+
+    weights: int16 [hidden_0, N_FEATURES], [hidden_1, hidden_0], [hidden_1]. bias: int32 of the second and last layers.
+    place: int32 [POSITIONS, POSITIONS, N_COLOURS, 2 halves, hidden_0], the first layer's.
+    """
+
+    weights: tuple[np.ndarray, np.ndarray, np.ndarray]
+    place: np.ndarray
+    bias: tuple[np.ndarray, np.ndarray]
+    shift: tuple[int, int, int]
+    limit: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a sum could leave the whole numbers that float32 holds exactly."""
+        inputs = (_LARGEST_FEATURE, self.limit, self.limit)
+        largest = (np.abs(self.place).max(), np.abs(self.bias[0]).max(), np.abs(self.bias[1]).max())
+        for w, x, b in zip(self.weights, inputs, largest, strict=True):
+            if int(np.abs(w.astype(np.int64)).sum(-1).max()) * x + int(b) >= _EXACT:
+                raise ValueError("context network: sums may not be exact")
+
+    def classes(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:
+        """features float32 [N_FEATURES, n, k] of codes at n frequencies, whose classes of position are u, v [n] ->
+        classes int16 [n, k]."""
+        first, second, last = (w.astype(np.float32) for w in self.weights)
+        place = self.place[u, v, min(colour, N_COLOURS - 1), half].T.astype(np.float32)  # [hidden_0, n]
+        _, n, k = features.shape
+        result = np.empty((n, k), np.int16)
+        for at in range(0, n, run := max(1, _RUN // max(k, 1))):
+            some = slice(at, at + run)
+            x = features[:, some].reshape(len(features), -1)
+            y = (first @ x).reshape(len(first), -1, k)
+            y += place[:, some, None]
+            y = self._activate(y.reshape(len(first), -1), 0)
+            y = second @ y
+            y += self.bias[0].astype(np.float32)[:, None]
+            y = last @ self._activate(y, 1) + np.float32(self.bias[1][0])
+            y = np.floor(y * np.float32(2.0 ** -self.shift[2]) + np.float32(0.5))
+            result[some] = np.clip(y, 0, N_LEARNED_CLASSES - 1).reshape(-1, k)
+        return result
+
+    def _activate(self, y: np.ndarray, layer: int) -> np.ndarray:
+        y *= np.float32(2.0 ** -self.shift[layer])
+        y += np.float32(0.5)
+        np.floor(y, out=y)
+        return np.clip(y, 0, self.limit, out=y)
+
+
+class LearnedTile:
+    """Heads of a picture: diagonal by diagonal over all cells of the tile, the first checkerboard half before the
+    second, colour after colour; the context of a code is the network's class of its features."""
+
+    def __init__(self, codes: np.ndarray, valid: np.ndarray | None, network: ContextNetwork) -> None:
+        """codes: view [C, M, M', *cells] of a tile; filled while reading."""
+        self._codes, self._valid, self._network = codes, valid, network
+        self._cells = codes.shape[3:]
+        half = np.indices(self._cells).sum(0).reshape(-1) % 2
+        # cells are kept first half first, so that a half is a slice
+        self._by_half = np.concatenate([np.flatnonzero(half == 0), np.flatnonzero(half == 1)])
+        self._by_place = np.argsort(self._by_half)
+        n_first = int((half == 0).sum())
+        self._halves = (slice(0, n_first), slice(n_first, len(half)))
+        self._order = Diagonals(codes.shape[1:3])
+        n_colours, k = len(codes), len(half)
+        empty = np.zeros((n_colours, 1, k), np.uint8)  # every diagonal ends in a row of zeros
+        self._own = [empty] * 3  # L(m) of diagonals s − 1, s − 2, s − 3
+        self._near = [[empty] * 4] * 2  # L of H, V, X, A of diagonals s − 1, s − 2
+        self._totals = [np.zeros((n_colours, k), np.int64) for _ in range(6)]
+
+    def stops(self, low: int, high: int) -> np.ndarray:
+        """As Diagonals.stops."""
+        return self._order.stops(self._codes, low, high)
+
+    def run(self, low: int, high: int, stops: np.ndarray, code: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        """Visit diagonals low … high − 1; colour c only below stops[c]: its codes are 0 from there on."""
+        for s in range(low, high):
+            self._diagonal(s, stops, code)
+
+    def _diagonal(self, s: int, stops: np.ndarray, code: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        index = self._order.members(s)
+        n, k = len(index[0]), len(self._by_half)
+        values = np.zeros((len(self._codes), n, k), np.int32)
+        magnitude = np.zeros((len(self._codes), n, k), np.int32)
+        if (s < stops).any():
+            u, v = ((2 * i + 1) * POSITIONS // (2 * m) for i, m in zip(index, self._codes.shape[1:3], strict=True))
+            truth = self._codes[:, *index].reshape(*values.shape)[..., self._by_half]
+            exists = None if self._valid is None else self._valid[index].reshape(n, k)[:, self._by_half]
+            lower = self._lower(s)
+            for half, cells in enumerate(self._halves):
+                for c in np.flatnonzero(s < stops).tolist():
+                    if cells.start == cells.stop:
+                        continue
+                    features = np.empty((N_FEATURES, n, cells.stop - cells.start), np.float32)
+                    features[:_N_LOWER] = lower[:, c, :, cells]
+                    self._same_diagonal(features[_N_LOWER:], magnitude, c, half, cells)
+                    context = self._network.classes(features, u, v, c, half)
+                    if exists is None:
+                        got = code(context.reshape(-1), truth[c][:, cells].reshape(-1)).reshape(n, -1)
+                    else:
+                        here = exists[:, cells]
+                        got = np.zeros(here.shape, np.int32)
+                        got[here] = code(context[here], truth[c][:, cells][here])
+                    values[c][:, cells] = got
+                    magnitude[c][:, cells] = np.minimum(np.abs(got), CAP)
+            self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
+        self._remember(magnitude)
+
+    def _lower(self, s: int) -> np.ndarray:
+        """Features from the diagonals below: uint8 [_N_LOWER, C, n, K]."""
+        rows = {down: self._order.rows(s, down) for down in (*_OWN, *_BESIDE, *_AROUND)}
+        own = {down: self._own[sum(down) - 1][:, rows[down]] for down in _OWN}
+        features = [own[down] for down in _OWN]
+        features += [sums[:, rows[down]] for down in _BESIDE for sums in self._near[0][:3]]
+        features += [self._near[1][3][:, rows[down]] for down in _AROUND]
+        partner = own[1, 0] + own[0, 1]
+        features.append(
+            np.concatenate([partner[1:2] if len(partner) > 1 else 0 * partner, *[partner[:1]] * (len(partner) - 1)])
+        )
+        features += [np.broadcast_to(_log(total)[:, None], partner.shape) for total in self._totals]
+        return np.stack(features)
+
+    def _same_diagonal(self, out: np.ndarray, magnitude: np.ndarray, c: int, half: int, cells: slice) -> None:
+        """Features from what this diagonal has so far, into out [_SAME + _COLOURS, n, cells]."""
+        out[...] = 0
+        if half:
+            h, v, _ = self._sums(magnitude[c])
+            out[0], out[1] = _log(h[:, cells]), _log(v[:, cells])
+            both = _log((h + v)[:, cells])
+            out[2, 1:], out[3, :-1] = both[:-1], both[1:]
+        if c:
+            first = magnitude[0][:, cells]
+            out[4] = _log(first)
+            out[6] = self._log_around(magnitude[0], cells)
+            beside = np.zeros_like(first)
+            beside[1:] += first[:-1]
+            beside[:-1] += first[1:]
+            out[7] = _log(beside)
+        if c > 1:
+            out[5] = _log(magnitude[c - 1][:, cells])
+            out[8] = self._log_around(magnitude[c - 1], cells)
+
+    def _log_around(self, magnitude: np.ndarray, cells: slice) -> np.ndarray:
+        h, v, x = self._sums(magnitude)
+        return _log((h + v + x)[:, cells])
+
+    def _remember(self, magnitude: np.ndarray) -> None:
+        """magnitude [C, n, K] of the diagonal that is done."""
+        h, v, x = self._sums(magnitude)
+        a = h + v + x
+        self._own = [_closed(_log(magnitude)), *self._own[:2]]
+        self._near = [[_closed(_log(t)) for t in (h, v, x, a)], self._near[0]]
+        for i, now in ((0, magnitude.sum(1, dtype=np.int64)), (3, a.sum(1, dtype=np.int64))):
+            self._totals[i : i + 3] = [now, self._totals[i], self._totals[i + 2] + now]
+
+    def _sums(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x [..., K] by half -> H, V, X, each alike."""
+        rows, columns = self._cells
+        padded = np.zeros((*x.shape[:-1], rows + 2, columns + 2), x.dtype)
+        padded[..., 1:-1, 1:-1] = x[..., self._by_place].reshape(*x.shape[:-1], rows, columns)
+        beside = padded[..., :-2] + padded[..., 2:]
+        above = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
+        across = beside[..., :-2, :] + beside[..., 2:, :]
+        h, v, x = (t.reshape(x.shape)[..., self._by_half] for t in (beside[..., 1:-1, :], above, across))
+        return h, v, x
+
+
+def _log(m: np.ndarray) -> np.ndarray:
+    return _LOG.take(m, mode="clip")
+
+
+def _closed(x: np.ndarray) -> np.ndarray:
+    """[C, n, K] -> [C, n + 1, K], zeros last."""
+    return np.concatenate([x, np.zeros_like(x[:, :1])], 1)

@@ -1,0 +1,56 @@
+"""The shipped context network of pictures, and the symbol counts its classes start from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from importlib import resources
+
+import numpy as np
+
+from ..entropy.learned import ContextNetwork
+
+__all__ = ["FILE", "arrays", "context_network", "digest", "starting_rows"]
+
+FILE = "context_1.npz"  # belongs to table set 2
+SHA256 = "8029f11e26409c02295ed39e23acbf8ef47627191bf05bd7517ef68705f2a449"
+_ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
+
+
+def arrays(network: ContextNetwork, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The file's arrays: rows uint16 [N_LEARNED_CLASSES, N_SYMBOLS]."""
+    whole = (*network.weights, network.place, *network.bias, np.array(network.shift), np.array([network.limit]))
+    return dict(zip(_ORDER, (*(np.asarray(a, np.int32) for a in whole), rows), strict=True))
+
+
+def digest(saved: dict[str, np.ndarray]) -> str:
+    """SHA-256 of all arrays as little-endian int32, in the file's order."""
+    h = hashlib.sha256()
+    for name in _ORDER:
+        h.update(np.ascontiguousarray(saved[name], "<i4").tobytes())
+    return h.hexdigest()
+
+
+def context_network() -> ContextNetwork:
+    """Raises RuntimeError when the installed file is not the released one: it would decode other numbers than were
+    encoded."""
+    return _load()[0]
+
+
+def starting_rows() -> np.ndarray:
+    """int64 [N_LEARNED_CLASSES, N_SYMBOLS]. Raises RuntimeError as context_network does."""
+    return _load()[1]
+
+
+@functools.cache
+def _load() -> tuple[ContextNetwork, np.ndarray]:
+    data = resources.files(__package__).joinpath(FILE).read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        saved = {name: archive[name] for name in _ORDER}
+    if digest(saved) != SHA256:
+        raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
+    first, second, last, place, bias_second, bias_last, shift, limit, rows = (saved[name] for name in _ORDER)
+    low, middle, high = shift.tolist()
+    network = ContextNetwork((first, second, last), place, (bias_second, bias_last), (low, middle, high), int(limit[0]))
+    return network, rows.astype(np.int64)

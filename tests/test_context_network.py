@@ -1,0 +1,107 @@
+"""Claims about the learned contexts: exact on every machine, causal, worth their bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, POSITIONS, ContextNetwork, LearnedTile
+from inrcodec.priors import context
+from inrcodec.priors.context import context_network, starting_rows
+
+SETTINGS = (
+    {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "1"},
+    {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "2"},
+    {"OPENBLAS_CORETYPE": "Sandybridge", "OPENBLAS_NUM_THREADS": "1"},
+    {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
+    {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F"},
+    {},
+)
+# prints the hash of the network's classes, and that of the same network's first layer in plain floating point
+SCRIPT = """
+import hashlib, sys
+import numpy as np
+from inrcodec.entropy.learned import N_FEATURES
+from inrcodec.priors.context import context_network
+net = context_network()
+rng = np.random.default_rng(0)
+features = rng.integers(0, 97, (N_FEATURES, 40, 300)).astype(np.float32)
+u, v = rng.integers(0, 16, (2, 40))
+exact = b"".join(net.classes(features, u, v, c, half).tobytes() for c in range(3) for half in range(2))
+inexact = (net.weights[0] / np.float32(3)) @ (features.reshape(N_FEATURES, -1) / np.float32(7))
+print(hashlib.sha256(exact).hexdigest(), hashlib.sha256(inexact.tobytes()).hexdigest())
+"""
+
+
+def test_every_processor_and_library_computes_the_same_contexts_where_floating_point_does_not() -> None:
+    hashes = []
+    for setting in SETTINGS:
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", SCRIPT],
+            env={**os.environ, **setting},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        hashes.append(run.stdout.split())
+    assert len({exact for exact, _ in hashes}) == 1
+    assert len({inexact for _, inexact in hashes}) > 1, "the settings change nothing: they prove nothing"
+
+
+def test_sums_that_could_be_inexact_are_refused() -> None:
+    net = context_network()
+    wide = net.weights[0].copy()
+    wide[0, :] = 2000
+    with pytest.raises(ValueError, match="may not be exact"):
+        replace(net, weights=(wide, *net.weights[1:]))
+
+
+def test_a_damaged_installation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "SHA256", "0" * 64)
+    with pytest.raises(RuntimeError, match="reinstall"):
+        context._load.__wrapped__()
+
+
+def test_rows_rise_with_their_class() -> None:
+    rows = starting_rows()
+    assert rows.shape[0] == N_LEARNED_CLASSES
+    assert (rows.sum(1) > 0).all()
+    mean = rows[:, :16] @ np.arange(16) / rows[:, :16].sum(1)
+    assert (np.diff(mean[:20]) > 0).all(), "where most codes are, a higher class means larger magnitudes"
+
+
+def test_contexts_depend_on_earlier_codes_only() -> None:
+    """Changing the codes of the last pass of the last diagonals changes no context before."""
+    rng = np.random.default_rng(1)
+    codes = rng.integers(-3, 4, (3, 6, 6, 5, 4)).astype(np.int32)
+
+    def contexts(of: np.ndarray) -> list[np.ndarray]:
+        seen = []
+
+        def code(context: np.ndarray, values: np.ndarray) -> np.ndarray:
+            seen.append(context.copy())
+            return values
+
+        LearnedTile(of.copy(), None, context_network()).run(0, 11, np.full(3, 11), code)
+        return seen
+
+    before = contexts(codes)
+    late = codes.copy()
+    u, v = np.indices((6, 6))
+    late[:, u + v >= 7] *= 5
+    after = contexts(late)
+    passes = 7 * 2 * 3  # diagonals 0 … 6, and the first pass of 7, which sees only them
+    assert all((a == b).all() for a, b in zip(before[: passes + 1], after, strict=False))
+    assert any((a != b).any() for a, b in zip(before[passes + 1 :], after[passes + 1 :], strict=True))
+
+
+def test_a_busy_neighbourhood_has_a_higher_class_than_a_quiet_one() -> None:
+    net: ContextNetwork = context_network()
+    place = np.array([POSITIONS // 4])
+    quiet, busy = (np.full((N_FEATURES, 1, 1), level, np.float32) for level in (0, 24))
+    assert net.classes(busy, place, place, 0, 1) > net.classes(quiet, place, place, 0, 1)
