@@ -194,9 +194,7 @@ class _Search:
         if self.field.spec.synthesis:
             # the same codes without the network: kept where that is better
             vars(trial).pop("values")  # large pictures: one decoded copy at a time
-            plain = replace(
-                trial, field=_make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid, None)
-            )
+            plain = replace(trial, field=make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid))
             without = quality_db(self.signal, plain.values)
             if without >= quality:
                 trial, quality = plain, without
