@@ -28,6 +28,7 @@ def without(name: str, tune: str) -> Iterator[None]:
     """The codec with one tool changed."""
     changes = {
         "as shipped": [],
+        "no synthesis network": [_tuned(tune, synthesis=0)],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],
@@ -46,8 +47,8 @@ def _tuned(tune: str, **changes: object):  # type: ignore[no-untyped-def]
     return patch.dict(cosine.TUNINGS, {tune: replace(cosine.TUNINGS[tune], **changes)})
 
 
-NAMES = ("as shipped", "fixed colour axes", "one step for all frequencies", "no masking", "plain rounding",
-         "half the trade", "smooth level's step 1/6", "tables learn four times as fast")  # fmt: skip
+NAMES = ("as shipped", "no synthesis network", "fixed colour axes", "one step for all frequencies", "no masking",
+         "plain rounding", "half the trade", "smooth level's step 1/6", "tables learn four times as fast")  # fmt: skip
 
 
 def main() -> None:

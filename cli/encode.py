@@ -27,7 +27,7 @@ from inrcodec.cli.options import (
 )
 
 from inrcodec.errors import SignalError
-from inrcodec.settings import ARCHS, BODIES, CODERS, PARTITIONS, TUNES, EncodeSettings
+from inrcodec.settings import ARCHS, BODIES, CODERS, PARTITIONS, SYNTHESIS, TUNES, EncodeSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,6 +129,13 @@ class _Encode(click.Command):
     default="auto",
     show_default=True,
     help="Coder of the weights; auto writes the smaller.",
+)
+@click.option(
+    "--synthesis",
+    type=click.Choice(SYNTHESIS),
+    default="auto",
+    show_default=True,
+    help="Network that corrects pictures; auto keeps it where it lowers their error.",
 )
 @click.option(
     "--metadata",

@@ -51,6 +51,8 @@ def _text(facts: dict[str, Any]) -> str:
         ("cost", f"{human_flops(facts['flops'])}FLOP for all of it at 1×, as {_counted(facts)}"),
         ("entropy", f"{facts['entropy']}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"),
     ]
+    if facts["synthesis"]:
+        rows.append(("synthesis", f"network {facts['synthesis']} corrects the picture"))
     if facts["prior"]:
         rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights of each cell kept"))
     if facts["metadata"]:

@@ -245,6 +245,7 @@ class Reader:
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),
             "flops": flops(h),
+            "synthesis": h.field.synthesis,
             "entropy": h.coder,
             "levels": len(h.levels) + 1,
             "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],

@@ -191,6 +191,13 @@ class _Search:
             step = solve_bytes(self._size, target, step)
         trial = self._trial(step)
         quality = quality_db(self.signal, trial.values)
+        if self.field.spec.synthesis:
+            # the same codes without the network: kept where that is better
+            vars(trial).pop("values")  # large pictures: one decoded copy at a time
+            plain = replace(trial, field=make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid))
+            without = quality_db(self.signal, plain.values)
+            if without >= quality:
+                trial, quality = plain, without
         self.on_step(Progress("done", 1, 1, quality))
         milli_db = min(max(round(1000 * quality), 0), MAX_MDB)
         return replace(trial.stream, header=replace(trial.stream.header, quality_mdb=milli_db))

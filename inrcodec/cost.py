@@ -20,6 +20,9 @@ __all__ = [
 ]
 
 
+SYNTHESIS_MACS = 2808  # per sample, of every released synthesis network
+
+
 def n_knots(extent: int, pitch: int) -> int:
     """Knots of a cubic spline axis: its intervals are round(extent / pitch) equal parts; pitch 0 is a constant."""
     return max(1, (2 * extent + pitch) // (2 * pitch)) + 3 if pitch else 1
@@ -60,7 +63,7 @@ def macs_per_sample(header: Header) -> float:
     s, f = header.signal, header.field
     if f.body == "cosine":
         per_value = sum(2 * m for m in largest_cell(header)) + 4 * len(f.pitch)
-        return float(s.channels * (per_value + s.channels))
+        return float(s.channels * (per_value + s.channels)) + (SYNTHESIS_MACS if f.synthesis else 0)
     network = len(s.shape) * f.features + _mlp_macs(f, len(s.shape), s.channels)
     if f.arch == "ensemble":
         return float(network)

@@ -10,12 +10,23 @@ if TYPE_CHECKING:
 
     from .priors.prior import Prior
 
-__all__ = ["ARCHS", "BODIES", "CODERS", "DecodeSettings", "EncodeSettings", "PARTITIONS", "PRIOR_METHODS", "TUNES"]
+__all__ = [
+    "ARCHS",
+    "BODIES",
+    "CODERS",
+    "DecodeSettings",
+    "EncodeSettings",
+    "PARTITIONS",
+    "PRIOR_METHODS",
+    "SYNTHESIS",
+    "TUNES",
+]
 
 ARCHS = ("multihead", "ensemble")
 BODIES = ("cosine", "relu", "siren", "fourier")
 CODERS = ("auto", "range", "zstd")
 TUNES = ("perceptual", "psnr")
+SYNTHESIS = ("auto", "off")
 PARTITIONS = ("grid", "segments")
 # maml: Meta-SparseINR, magnitude pruning and meta-training in turns (PAPERS 3.2); the others are its baselines (3.3)
 PRIOR_METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
@@ -48,6 +59,7 @@ class EncodeSettings:
     seed: int = 0
     device: str = "auto"
     entropy: str = "auto"
+    synthesis: str = "auto"  # auto: pictures are corrected by the shipped network where that lowers their error
     verify: bool = True
 
     def __post_init__(self) -> None:
@@ -56,6 +68,7 @@ class EncodeSettings:
             _one_of("body", self.body, BODIES)
         _one_of("entropy", self.entropy, CODERS)
         _one_of("tune", self.tune, TUNES)
+        _one_of("synthesis", self.synthesis, SYNTHESIS)
         _one_of("partition", self.partition, PARTITIONS)
         for name, given in (("partition segments", self.partition == "segments"), ("prior", self.prior is not None)):
             if given and self.arch != "ensemble":

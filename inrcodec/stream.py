@@ -52,6 +52,7 @@ class FieldSpec:
     pitch: tuple[int, ...] = ()  # cosine: samples between spline knots, per axis; () without the smooth level
     rotation: tuple[int, ...] = ()  # cosine: colour.rotation's quaternion; () the fixed rotation
     masking: bool = False  # cosine: the smooth level has one channel more, of step sizes by region
+    synthesis: int = 0  # cosine: id of the network that corrects the picture; 0 none
 
 
 @dataclass(frozen=True)

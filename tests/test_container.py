@@ -52,7 +52,7 @@ NETWORKS = Header(
 COLOUR = replace(
     GRAY,
     signal=SignalMeta("image", (3, 5), 3, "u1", "rgb"),
-    field=FieldSpec("multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True),
+    field=FieldSpec("multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True, synthesis=2),
 )
 HEADERS = [GRAY, SOUND, VOLUME, NETWORKS, COLOUR]
 
@@ -109,14 +109,14 @@ def test_the_smallest_file_is_these_bytes() -> None:
     #   signal [image 1, shape [3, 5], 1 channel, u1 = 1, gray = 1, rate 0]
     #                                          96 01 92 03 05 01 01 01 00
     #   cells [1, 1]                           92 01 01
-    #   field [multihead 1, cosine 1, pitches [], rotation [], masking 0]
-    #                                          95 01 01 90 90 00
+    #   field [multihead 1, cosine 1, pitches [], rotation [], masking 0, synthesis 0]
+    #                                          96 01 01 90 90 00 00
     #   quantiser [steps [65536 = ce 00010000], slope 0, shrink 0, 0]
     #                                          94 91 ce 00 01 00 00 00 00 00
     #   coder [zstd 1, tables 0]               92 01 00
     #   levels []                              90
     head = bytes.fromhex(
-        "0100 98 93000000 00 96 01 9203 05 01 01 01 00 920101 950101909000 94 91ce00010000 00 00 00 920100 90".replace(
+        "0100 98 93000000 00 96 01 9203 05 01 01 01 00 920101 9601019090000094 91ce00010000 00 00 00 920100 90".replace(
             " ", ""
         )
     )
@@ -339,6 +339,9 @@ def changed(header: Header, path: tuple[int, ...], value: object) -> bytes:
         (VOLUME, (4, 2, 1), 2**31 + 1),
         (VOLUME, (4, 3), [1, 0, 0, 0]),  # a colour rotation without colours
         (VOLUME, (4, 4), 2),
+        (VOLUME, (4, 5), 1),  # a synthesis network for an array
+        (GRAY, (4, 5), 1),  # and for a picture without a smooth level
+        (COLOUR, (4, 5), 2**16 + 1),
         (COLOUR, (4, 3), [0, 0, 0, 0]),
         (COLOUR, (4, 3), [1, 0, 0]),
         (COLOUR, (4, 3), [128, 0, 0, 0]),

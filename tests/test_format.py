@@ -14,7 +14,7 @@ import importlib.util
 import itertools
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -507,8 +507,61 @@ def spline_taps(x: float, n: int, pitch: int) -> dict[int, float]:
     return {i + j: tap for j, tap in enumerate(taps)}
 
 
-def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float]:
-    """§8, §9 and §11.1: values of all channels at one position, before §11.2"""
+def keys_taps(x: float, n: int) -> dict[int, float]:
+    """§9.4, at scale 1: samples and their weights"""
+    u = min(max(x, 0), n) - 0.5
+    taps: dict[int, float] = {}
+    for k in range(math.floor(u) - 1, math.floor(u) + 3):
+        t = abs(k - u)
+        v = 1.5 * t**3 - 2.5 * t**2 + 1 if t < 1 else -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+        taps[min(max(k, 0), n - 1)] = taps.get(min(max(k, 0), n - 1), 0.0) + (v if t < 2 else 0)
+    return taps
+
+
+def residual_of(number: int, base: float, slope: int, shape: Index, detail: Callable) -> Callable[[Index], list[float]]:
+    """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
+    with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
+        stored = {k: archive[k].tolist() for k in archive.files}
+    size, n = stored["block"], len(stored["shifts"])
+    a = min(max((round(64 * math.log2(base)) / 64 + 4) / 3, -2), 2)
+    g = min(slope / 112, 2)
+    facts = [1, a, a * a, g, a * g]
+
+    @functools.cache
+    def outputs(layer: int, row: int, column: int) -> list[int]:
+        if layer < 0:
+            inside = [
+                tuple(min(max(v, 0), k - 1) for v, k in zip((row * size + i, column * size + j), shape, strict=True))
+                for i in range(size)
+                for j in range(size)
+            ]
+            seen = [[*detail(p), 0.0, 0.0] for p in inside]
+            gray = len(detail(inside[0])) < 3
+            return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
+        near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
+        high = 1536 if layer < n - 1 else 512
+        result = []
+        for o, (kernel, bias) in enumerate(zip(stored[f"weights_{layer}"], stored[f"bias_{layer}"], strict=True)):
+            total = round(sum(b * f for b, f in zip(bias, facts, strict=True)))
+            for i, w in enumerate(kernel):
+                total += sum(w[s][t] * near[s][t][i] for s in range(3) for t in range(3))
+            total = math.floor(total / 2 ** stored["shifts"][layer] + 0.5)
+            signed = o < stored["signed"][layer]
+            result.append(min(max(total, -high if signed else 0), high if signed or layer != n - 2 else 256))
+        if layer == n - 2:
+            half = len(result) // 2
+            return [math.floor(y * g / 256 + 0.5) for y, g in zip(result[:half], result[half:], strict=True)]
+        return result
+
+    def residual(at: Index) -> list[float]:
+        last = outputs(n - 1, at[0] // size, at[1] // size)
+        return [last[size**2 * c + size * (at[0] % size) + at[1] % size] / 64 for c in range(3)]
+
+    return residual
+
+
+def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]], list[float]]:
+    """§8, §9 and §11.1: values of all channels at any position, before §11.2"""
     length = struct.unpack_from("<I", data, 8)[0]
     _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
     kind, shape, channels, _, colour = signal[:5]
@@ -516,44 +569,60 @@ def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    bases = [
-        {
-            (k, c): v
-            for c in range(m[i])
-            for k in range(borders[i][c + 1] - borders[i][c])
-            if (v := phi(x[i], k, borders[i], c))
-        }
-        for i in range(d)
-    ]
-    _, _, pitch, quaternion, masking = field
+    _, _, pitch, quaternion, masking, synthesis = field
 
-    @functools.cache
-    def mask(cell: Index) -> float:
-        """§8: the factor of a cell's steps"""
+    def mask_at(x: Sequence[float]) -> float:
+        """§8: the factor of the steps at a position"""
         if not masking:
             return 1.0
-        middle = [(b[c] + b[c + 1]) / 2 for b, c in zip(borders, cell, strict=True)]
-        taps = [spline_taps(v, n, p) for v, n, p in zip(middle, shape, pitch, strict=True)]
+        taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
         z = 0.0
         for near in itertools.product(*(t.items() for t in taps)):
             code = int(codes[0][(channels, *(i for i, _ in near))])
             z += min(max(code, -64), 64) / 4 * math.prod(t for _, t in near)
         return 2 ** min(max(z, -8), 8)
 
-    y = [0.0] * channels
-    for picked in itertools.product(*(basis.items() for basis in bases)):
-        u = [k for (k, _), _ in picked]
-        step = q * (1 + slope / 16 * math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, largest, strict=True)) / d))
-        weight = step * math.prod(v for _, v in picked) * mask(tuple(cell for (_, cell), _ in picked))
-        for c in range(channels):
-            code = int(heads[(c, *u, *(cell for (_, cell), _ in picked))])
-            size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
-            y[c] += math.copysign(size, code) * weight
-    if pitch:
-        taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
-        for picked in itertools.product(*(t.items() for t in taps)):
+    @functools.cache
+    def mask(cell: Index) -> float:
+        return mask_at([(b[c] + b[c + 1]) / 2 for b, c in zip(borders, cell, strict=True)])
+
+    @functools.cache
+    def linear(x: Sequence[float]) -> tuple[list[float], list[float]]:
+        """§9: the cosines' sum and the splines' value"""
+        bases = [
+            {
+                (k, c): v
+                for c in range(m[i])
+                for k in range(borders[i][c + 1] - borders[i][c])
+                if (v := phi(x[i], k, borders[i], c))
+            }
+            for i in range(d)
+        ]
+        y, smooth = [0.0] * channels, [0.0] * channels
+        for picked in itertools.product(*(basis.items() for basis in bases)):
+            u = [k for (k, _), _ in picked]
+            r = math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, largest, strict=True)) / d)
+            cell = tuple(cell for (_, cell), _ in picked)
+            weight = q * (1 + slope / 16 * r) * math.prod(v for _, v in picked) * mask(cell)
             for c in range(channels):
-                y[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * math.prod(t for _, t in picked)
+                code = int(heads[(c, *u, *cell)])
+                size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
+                y[c] += math.copysign(size, code) * weight
+        if pitch:
+            taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
+            for picked in itertools.product(*(t.items() for t in taps)):
+                tap = math.prod(t for _, t in picked)
+                for c in range(channels):
+                    smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * tap
+        return y, smooth
+
+    base = q * (1 + slope / 16 * 0.3)
+
+    def detail(at: Index) -> list[float]:
+        centre = tuple(i + 0.5 for i in at)
+        return [v / (base * mask_at(centre)) for v in linear(centre)[0]]
+
+    residual = residual_of(synthesis, base, slope, shape, detail) if synthesis else None
     n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
     rotation = np.eye(channels)
     for k, i in itertools.product(range(n), repeat=2):
@@ -566,7 +635,19 @@ def value_at(data: bytes, codes: list[np.ndarray], x: list[float]) -> list[float
             [2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)],
         ]
         rotation[:3, :3] = np.array(turn) @ rotation[:3, :3]
-    return [sum(y[k] * rotation[k, i] for k in range(channels)) + (0 if kind == 2 else 0.5) for i in range(channels)]
+
+    def value(x: Sequence[float]) -> list[float]:
+        y = [a + b for a, b in zip(*linear(tuple(x)), strict=True)]
+        if residual:
+            taps = [keys_taps(v, n) for v, n in zip(x, shape, strict=True)]
+            for at in itertools.product(*taps):
+                local = base * mask_at([v + 0.5 for v in at])
+                for c, r in enumerate(residual(at)[: 3 if colour in (3, 4) else 1]):
+                    y[c] += r * local * math.prod(t[i] for t, i in zip(taps, at, strict=True))
+        centre = 0 if kind == 2 else 0.5
+        return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
+
+    return value
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n.endswith("range") and n != "tiles-range"])
@@ -576,8 +657,8 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str) -
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.4, np.asarray(signal.shape) + 0.4, (6, len(signal.shape)))
     points[0] = 0.5
-    codes = decode(FILES[name])
-    expected = np.array([value_at(FILES[name], codes, list(p)) for p in points])
+    value = field_of(FILES[name], decode(FILES[name]))
+    expected = np.array([value(list(p)) for p in points])
     if signal.alpha:
         expected[:, -1] = (expected[:, -1] + 0.08) / 1.16
     if signal.kind == "array":
@@ -593,6 +674,7 @@ def test_the_text_states_the_tables_of_the_code() -> None:
     from inrcodec.entropy import context, diagonals, tables
     from inrcodec.entropy.learned import N_FEATURES
     from inrcodec.fields import cosine
+    from inrcodec.priors import synthesis
     from inrcodec.priors.context import SHA256 as NETWORK_SHA256
     from inrcodec.priors.tables import SHA256
     from inrcodec.render import ALPHA_MARGIN
@@ -604,6 +686,11 @@ def test_the_text_states_the_tables_of_the_code() -> None:
         assert f"{kind} {n}" in TEXT
     assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT
     assert SHA256 in TEXT
+    for number, sha256 in synthesis.SHA256.items():
+        assert f"| {number} | `{sha256}` |" in TEXT
+    assert (synthesis.INPUT_UNIT, synthesis.INPUT_LIMIT) == (64, 768)
+    assert (synthesis.HIDDEN_UNIT, synthesis.HIDDEN_LIMIT) == (256, 1536)
+    assert (synthesis.OUTPUT_UNIT, synthesis.OUTPUT_LIMIT) == (64, 512)
     assert NETWORK_SHA256 in TEXT
     assert f"The {N_FEATURES} features" in TEXT
     assert cosine.SPLINE_STEP == 5 / 16

@@ -11,10 +11,12 @@ import numpy as np
 
 from ..colour import fit_rotation, rotation
 from ..grid import Grid
+from ..priors.synthesis import Network, network
 from ..quantize import rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
+from . import synthesis
 from .axis import CosineAxis, SplineAxis, functions_at
 from .base import Field, OnStep, Progress
 
@@ -39,11 +41,12 @@ class Tuning:
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
+    synthesis: int  # number of the network
 
 
 TUNINGS = {
-    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0),
-    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45),
+    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0, synthesis=1),
+    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45, synthesis=2),
 }
 
 
@@ -68,6 +71,7 @@ class CosineField(Field):
         super().__init__(spec, signal, grid)
         self._splines = tuple(SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch)))
         self._rotation = rotation(signal, spec.rotation)
+        self._network: Network | None = network(spec.synthesis) if spec.synthesis else None
 
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
@@ -86,8 +90,15 @@ class CosineField(Field):
             0 if m == 1 else max(2 * largest, -(-n // MAX_KNOTS))
             for n, m, largest in zip(signal.shape, grid.cells, grid.largest, strict=True)
         )
-        masking = TUNINGS[settings.tune].masking and signal.kind == "image"
-        return FieldSpec("multihead", "cosine", pitch=tuple(pitch), rotation=quaternion, masking=masking)
+        tuning, image = TUNINGS[settings.tune], signal.kind == "image"
+        return FieldSpec(
+            "multihead",
+            "cosine",
+            pitch=tuple(pitch),
+            rotation=quaternion,
+            masking=tuning.masking and image,
+            synthesis=tuning.synthesis if image and settings.synthesis == "auto" else 0,
+        )
 
     @property
     def layouts(self) -> tuple[TensorLayout, ...]:
@@ -143,7 +154,8 @@ class CosineField(Field):
         return (*codes, rate_optimal(scaled, self.layouts[-1], fitted.tuning.trade))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        """Spline float64 [C, *knots], heads float32."""
+        """Spline float64 [C, *knots], heads float32; with a synthesis network between them what it needs: knots of the
+        steps' logarithm [1, *knots] and facts."""
         *spline, heads = codes
         knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
         steps = self._steps(quantiser).astype(np.float32)
@@ -157,25 +169,37 @@ class CosineField(Field):
             magnitude = np.abs(block).astype(np.float32)
             magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
             weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
-        return (*knots, weights)
+        if self._network is None:
+            return (*knots, weights)
+        masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
+        base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
+        return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), weights)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
-        *spline, heads = weights
-        values = self._synthesise(
-            heads, [CosineAxis(b, x, s) for b, x, s in zip(self.grid.borders, axes, scale, strict=True)]
-        )
-        if spline:
-            values += self._evaluate_spline(spline[0], axes)
+        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
+            values = synthesis.add_residual(self.linear(weights), axes, scale)
+        else:
+            values = self._evaluate(weights, axes, scale)[0]
         return values @ self._rotation + self._centre
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         per_point = self.signal.channels * int(np.prod([2 * m for m in self.grid.largest]))
         run = max(1, BLOCK_VALUES // per_point)
         blocks = [self._sample_block(weights, coords[at : at + run]) for at in range(0, len(coords), run)]
-        return np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
+        values = np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
+        if self._network is not None:
+            residual = synthesis.sample_residual(self.linear(weights), coords)
+            values[:, : residual.shape[1]] += residual
+        return values @ self._rotation + self._centre
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
-        """One cell more on either side than hold the positions: neighbours overlap."""
+        """One cell more on either side than hold the positions, and those the network sees: neighbours overlap."""
+        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
+            reach = [synthesis.margin(self._network, s) for s in scale]
+            axes = [
+                np.clip([x.min() - r, x.max() + r], 0, n)
+                for x, r, n in zip(axes, reach, self.signal.shape, strict=True)
+            ]
         spans = super().cells_for(axes, scale)
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
 
@@ -273,6 +297,28 @@ class CosineField(Field):
         n = len(borders)
         return residual.transpose(0, *(2 * d + 2 for d in range(n)), *(2 * d + 1 for d in range(n)))
 
+    def _evaluate(
+        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The linear field's values and its smooth level's, [*n, C], on rotated channels."""
+        bases = [CosineAxis(b, x, s) for b, x, s in zip(self.grid.borders, axes, scale, strict=True)]
+        values = self._synthesise(weights[-1], bases)
+        if not self._splines:
+            return values, np.zeros(())
+        smooth = self._evaluate_spline(weights[0], axes)
+        return values + smooth, smooth
+
+    def linear(self, weights: Sequence[np.ndarray]) -> synthesis.Linear:
+        """What the synthesis network corrects; for fields that have one."""
+        assert self._network is not None
+        _, masks, facts, _ = weights
+
+        def evaluate(axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            step = facts[0] * np.exp2(np.clip(self._evaluate_spline(masks, axes), -8, 8))
+            return (*self._evaluate(weights, axes, scale), step)
+
+        return synthesis.Linear(self._network, facts[0], facts[1:], self.signal.shape, evaluate)
+
     def _synthesise(self, heads: np.ndarray, bases: Sequence[CosineAxis]) -> np.ndarray:
         """Heads -> values [*n, C]; one axis after the other, last first."""
         n = len(bases)
@@ -319,4 +365,4 @@ class CosineField(Field):
                     else np.einsum("nc...k,nk->nc...", knots, rows)
                 )
             values = values + knots
-        return values @ self._rotation + self._centre
+        return values

@@ -1,0 +1,299 @@
+"""Trains the synthesis network of the cosine field on photos, and writes the package's synthesis_N.npz.
+
+    python benchmarks/train_synthesis.py PHOTO_DIR OUT.npz [--minutes M] [--cache DIR]
+
+Photos are made smaller (their own compression must not be learned) and coded at steps from fine to coarse under both
+tunes; the network learns what the decoded pictures lack, in units of the local step. A crop's loss is relative to its
+own error and its picture's, so that all rates weigh alike. Pictures are coded once and kept in the cache;
+an interrupted training goes on from OUT.state. At the end: the gain in dB on photos that were held out, and the digest
+that priors/synthesis.py pins.
+
+With --eyes OUT.state the network trained before is refined on pictures coded for eyes alone, by what SSIMULACRA2 would
+see: mean squared error blurs faint textures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from inrcodec.fields.cosine import CosineField
+from inrcodec.grid import Grid
+from inrcodec.priors.synthesis import (
+    HIDDEN_LIMIT,
+    HIDDEN_UNIT,
+    INPUT_LIMIT,
+    INPUT_UNIT,
+    MAX_EXACT,
+    OUTPUT_UNIT,
+    arrays,
+    bias_bound,
+    digest,
+)
+from inrcodec.settings import EncodeSettings
+from inrcodec.signals import SignalMeta
+
+SIZES = ((0.5, 5), (0.75, 4))  # photos are resized by so much and coded so often
+PIECE = 640  # samples per side cut out of the larger ones
+QUALITIES = (97.0, 8.0)
+HELD_OUT = ("casa-mila", "valley-midnight", "kait-herzog", "jared-evans")  # parts of names
+BLOCK, UNITS, SIGNED, FILTERS = 2, 24, 12, 16  # samples per block's side; first layer, of it both signs; second layer
+FACTS = 5
+SSIM_C2 = 0.0009
+EYES_RATE, EYES_SHARE = 8e-4, 0.85
+EYES_GAIN = 0.7  # and chroma left as it is: measured on photos, a whole step towards the mean is too smooth for eyes
+CROP, BATCH, RATE, CLIP, DECAY = 96, 16, 2.5e-3, 0.5, 0.998
+
+
+def prepare(photos: Path, cache: Path) -> None:
+    """Codes every photo at several steps; one .npz each."""
+    cache.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    fine, coarse = (np.log((0.5 + 22 * ((100 - q) / 25) ** 1.5) / 255) for q in QUALITIES)
+    for path in sorted(photos.glob("*.jpg")):
+        for size, n in SIZES:
+            for i in range(n):
+                place, corner = rng.uniform(), rng.uniform(size=2)
+                out = cache / f"{path.stem}-{size}-{i}.npz"
+                if out.exists():
+                    continue
+                picture = Image.open(path).convert("RGB")
+                method = Image.Resampling.BOX if size == 0.5 else Image.Resampling.LANCZOS
+                picture = picture.resize((round(picture.width * size), round(picture.height * size)), method)
+                samples = np.asarray(picture, np.float32) / 255
+                if size != 0.5:
+                    y, x = (int(c * max(0, s - PIECE)) for c, s in zip(corner, samples.shape[:2], strict=True))
+                    samples = samples[y : y + PIECE, x : x + PIECE]
+                step = float(np.exp(fine + (i + place) / n * (coarse - fine)))  # even in the logarithm
+                np.savez(out, **code(samples, ("psnr", "perceptual")[i % 2], step))
+        print(path.stem, flush=True)
+
+
+def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
+    """detail, wanted: float16 [H, W, 3] in local steps; relative: the local step in that of the file, float16 [H, W];
+    condition; facts: step of the file, mean squared error, whether perceptual."""
+    meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
+    settings = EncodeSettings(tune=tune)
+    grid = Grid.fitting(meta.shape)
+    field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
+    fitted = field.fit(samples, settings, lambda _: None)
+    quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
+    weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
+    linear = field.linear(weights)
+    decoded, smooth, local = linear.evaluate([np.arange(n) + 0.5 for n in meta.shape], (1.0, 1.0))
+    error = fitted.samples - decoded
+    return {
+        "detail": ((decoded - smooth) / local).astype(np.float16),
+        "wanted": (error / local).astype(np.float16),
+        "relative": (local[..., 0] / linear.step).astype(np.float16),
+        "condition": linear.condition.astype(np.float32),
+        "facts": np.array([linear.step, np.mean(error**2), tune == "perceptual"]),
+    }
+
+
+class Net(nn.Module):
+    """The network in floats, everything in local steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        colours = 3 * BLOCK**2
+        self.first = nn.Conv2d(colours, UNITS, 3, bias=False)
+        self.second = nn.Conv2d(UNITS, 2 * FILTERS, 3, bias=False)
+        self.third = nn.Conv2d(FILTERS, colours, 3, bias=False)
+        self.layers = (self.first, self.second, self.third)
+        self.biases = nn.ParameterList(torch.zeros(len(layer.weight), FACTS) for layer in self.layers)
+        self.margin = BLOCK * len(self.layers)
+        with torch.no_grad():
+            for layer, gain in zip(self.layers, (0.3, 1.0, 0.0), strict=True):
+                layer.weight.normal_(0, gain * (2 / (9 * layer.in_channels)) ** 0.5)
+            # gates start ajar: the filters behind them learn at once
+            self.second.weight[FILTERS:].mul_(0.2)
+            self.biases[1][FILTERS:, 0] = torch.linspace(0.2, 0.8, FILTERS)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        top = HIDDEN_LIMIT / HIDDEN_UNIT
+        bias = [(condition @ b.T)[:, :, None, None] for b in self.biases]
+        x = functional.pixel_unshuffle(x.clamp(-INPUT_LIMIT / INPUT_UNIT, INPUT_LIMIT / INPUT_UNIT), BLOCK)
+        x = self.first(x) + bias[0]
+        x = torch.cat([x[:, :SIGNED].clamp(-top, top), x[:, SIGNED:].clamp(0, top)], 1)
+        filters, gates = (self.second(x) + bias[1]).chunk(2, 1)
+        x = self.third(filters.clamp(-top, top) * gates.clamp(0, 1)) + bias[2]
+        return functional.pixel_shuffle(x, BLOCK)
+
+
+def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: int) -> list[torch.Tensor]:
+    """Random crops, turned and mirrored: detail [N, 3, …], wanted, weights [N, 1, …], conditions [N, 5], and what turns
+    local steps of the first channel into luma of 0 … 1, [N, 1, …]."""
+    size = CROP + 2 * margin
+    columns: tuple[list[np.ndarray], ...] = ([], [], [], [], [])
+    for _ in range(BATCH):
+        d = data[rng.integers(len(data))]
+        y, x = (int(rng.integers(0, (s - size) // BLOCK + 1)) * BLOCK for s in d["relative"].shape)
+        inner = slice(y + margin, y + margin + CROP), slice(x + margin, x + margin + CROP)
+        maps = [d["detail"][y : y + size, x : x + size], d["wanted"][inner], d["relative"][inner][..., None]]
+        turns, mirrored = rng.integers(4), rng.integers(2)
+        maps = [np.rot90(m[::-1] if mirrored else m, turns).astype(np.float32).transpose(2, 0, 1) for m in maps]
+        step, mse, _ = d["facts"]
+        squared = maps[2] ** 2 * np.float32(step**2)
+        weight = squared / np.float32(0.5 * mse + 0.5 * np.mean(maps[1] ** 2 * squared))
+        luma = maps[2] * np.float32(step / np.sqrt(3))
+        for column, value in zip(columns, (maps[0], maps[1], weight, d["condition"], luma), strict=True):
+            column.append(value)
+    return [torch.from_numpy(np.stack(c)) for c in columns]
+
+
+def gains(net: Net, held: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
+    """By tune, dB on every picture, from the finest step to the coarsest."""
+    found: dict[str, list[float]] = {"psnr": [], "perceptual": []}
+    m = net.margin
+    for d in sorted(held, key=lambda d: float(d["facts"][0])):
+        h, w = (s // BLOCK * BLOCK for s in d["relative"].shape)
+        x = torch.from_numpy(d["detail"][None, :h, :w].astype(np.float32).transpose(0, 3, 1, 2))
+        with torch.no_grad():
+            answer = net(x, torch.from_numpy(d["condition"])[None])[0].numpy().transpose(1, 2, 0)
+        wanted = d["wanted"][m : h - m, m : w - m].astype(np.float32)
+        squared = d["relative"][m : h - m, m : w - m, None].astype(np.float32) ** 2
+        gain = 10 * np.log10(np.mean(wanted**2 * squared) / np.mean((wanted - answer) ** 2 * squared))
+        found["perceptual" if d["facts"][2] else "psnr"].append(float(gain))
+    return found
+
+
+def whole_numbers(net: Net) -> dict[str, np.ndarray]:
+    """The network as its file holds it: every layer as fine as sums that float32 holds exactly allow."""
+    weights, biases, shifts = [], [], []
+    for i, (layer, bias) in enumerate(zip(net.layers, net.biases, strict=True)):
+        w, b = (t.detach().double().numpy() for t in (layer.weight, bias))
+        unit, limit = (INPUT_UNIT, INPUT_LIMIT) if i == 0 else (HIDDEN_UNIT, HIDDEN_LIMIT)
+        out = HIDDEN_UNIT if i < len(net.layers) - 1 else OUTPUT_UNIT
+        bits = 15 - int(np.ceil(np.log2(np.abs(w).max())))
+        while (np.abs(np.rint(w * 2**bits)).sum((1, 2, 3)) * limit + bias_bound(b * unit * 2**bits)).max() >= MAX_EXACT:
+            bits -= 1
+        weights.append(np.rint(w * 2**bits))
+        biases.append(b * unit * 2**bits)
+        shifts.append(bits + round(np.log2(unit / out)))
+    return arrays(BLOCK, weights, biases, shifts=shifts, signed=(SIGNED, FILTERS, 3 * BLOCK**2))
+
+
+def eyes(luma: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
+    """What SSIMULACRA2 sees amiss in decoded [N, 1, H, W] beside luma, [N, 6]: at three scales 1 − SSIM without its
+    means, and the difference in contrast (|y − mean| against |x − mean|: ringing where it grew, blur where it fell)."""
+    found = []
+    for scale in range(3):
+        if scale:
+            luma, decoded = functional.avg_pool2d(luma, 2), functional.avg_pool2d(decoded, 2)
+        x, y = luma, decoded
+        mean_x, mean_y = _blur(x), _blur(y)
+        xx, yy, xy = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2, _blur(x * y) - mean_x * mean_y
+        found.append((1 - (2 * xy + SSIM_C2) / (xx + yy + SSIM_C2)).mean((1, 2, 3)))
+        e = ((y - mean_y) ** 2 + 1e-6).sqrt() - ((x - mean_x) ** 2 + 1e-6).sqrt()
+        found.append((e * e + 1e-8).sqrt().mean((1, 2, 3)))
+    return torch.stack(found, 1)
+
+
+def _blur(x: torch.Tensor) -> torch.Tensor:
+    """Near a Gaussian of 1.5 samples."""
+    for _ in range(3):
+        x = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    return x
+
+
+def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *, start_from: Net | None = None) -> Net:
+    """The moving average of the weights after so many minutes. start_from: a network to refine for eyes."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(1)
+    net, average = Net(), Net()
+    rate = RATE
+    if start_from is not None:
+        rate = EYES_RATE
+        net.load_state_dict(start_from.state_dict())
+        average.load_state_dict(start_from.state_dict())
+    optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.99))
+    step, spent, share = 0, 0.0, 0.0
+    if state_file.exists():
+        state: dict[str, Any] = torch.load(state_file, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+        rng = np.random.default_rng(step)
+    saved = start = time.monotonic() - spent
+    while (spent := time.monotonic() - start) < 60 * minutes:
+        for group in optimiser.param_groups:
+            drop = 0.5 + 0.5 * math.cos(math.pi * spent / 60 / minutes)
+            group["lr"] = rate * min(1, (step + 1) / 50) * drop
+        detail, wanted, weight, condition, local = batch(rng, data, net.margin)
+        answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
+        loss = error = 3 * ((answer - wanted) ** 2 * weight).mean()
+        if start_from is not None:
+            inner = detail[:, :1, net.margin : -net.margin, net.margin : -net.margin]
+            luma = (inner + wanted[:, :1]) * local
+            with torch.no_grad():
+                without = eyes(luma, inner * local)
+            amiss = eyes(luma, (inner + answer[:, :1]) * local) / (0.5 * without + 0.5 * without.mean(0))
+            loss = EYES_SHARE * amiss.mean() + (1 - EYES_SHARE) * error
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), CLIP)
+        optimiser.step()
+        step += 1
+        decay = min(DECAY, step / (step + 20))
+        for mean, now in zip(average.parameters(), net.parameters(), strict=True):
+            mean.data.lerp_(now.data, 1 - decay)
+        before = 3 * float((wanted**2 * weight).mean())
+        share += 0.01 * (1 - float(error.detach()) / before - share)
+        if time.monotonic() - saved > 60:
+            saved = time.monotonic()
+            print(f"{spent / 60:.0f} of {minutes:g} min, step {step}: {share:.2%} of the error gone", flush=True)
+            state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+            torch.save({**state, "step": step, "spent": spent}, state_file)
+    return average
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--cache", type=Path, help="where coded photos are kept; beside OUT if not given")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--eyes", type=Path, metavar="STATE", help="refine the network of that .state for --tune perceptual"
+    )
+    asked = parser.parse_args()
+    torch.set_flush_denormal(True)
+    cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-coded")
+    prepare(asked.photos, cache)
+    data, held = [], []
+    for path in sorted(cache.glob("*.npz")):
+        with np.load(path) as archive:
+            (held if any(h in path.stem for h in HELD_OUT) else data).append({k: archive[k] for k in archive.files})
+    print(f"{len(data)} coded pictures and {len(held)} held out", flush=True)
+    before = None
+    if asked.eyes:
+        before = Net()
+        before.load_state_dict(torch.load(asked.eyes, weights_only=True)["average"])
+        data = [d for d in data if d["facts"][2]]
+    net = train(data, asked.minutes, asked.out.with_suffix(".state"), start_from=before)
+    if before is not None:
+        with torch.no_grad():
+            for weights in (net.third.weight, net.biases[-1]):
+                weights[BLOCK**2 :] = 0
+                weights *= EYES_GAIN
+    for tune, dB in gains(net, held).items():
+        thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
+        print(f"{tune}: {np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")
+    made = whole_numbers(net)
+    np.savez_compressed(asked.out, **made)
+    print(f"{asked.out}: sha256 {digest(made)}")
+
+
+if __name__ == "__main__":
+    main()

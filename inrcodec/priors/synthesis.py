@@ -1,0 +1,143 @@
+"""The shipped synthesis networks: loads them, checks them, and makes one from trained weights."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+
+from ..errors import UnsupportedError
+
+__all__ = [
+    "FACT_LIMITS",
+    "HIDDEN_LIMIT",
+    "HIDDEN_UNIT",
+    "INPUT_LIMIT",
+    "INPUT_UNIT",
+    "MAX_EXACT",
+    "OUTPUT_LIMIT",
+    "OUTPUT_UNIT",
+    "Layer",
+    "Network",
+    "arrays",
+    "bias_bound",
+    "digest",
+    "network",
+]
+
+# Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number, these stay for ever.
+SHA256 = {
+    1: "12642b18bdeabe9a163f0a537bb1c5da0a07b8ab93f079899b913a70be51d165",
+    2: "504b0daf2d89f55b712dcf1142b9ccd53936b3cee881e08106118f898fc413ea",
+}
+# What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
+INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
+HIDDEN_UNIT, HIDDEN_LIMIT = 256, 256 * 6
+OUTPUT_UNIT, OUTPUT_LIMIT = 64, 64 * 8
+FACT_LIMITS = (1.0, 2.0, 4.0, 2.0, 4.0)  # sizes of what a network is told about a file, see fields.synthesis.facts
+MAX_EXACT = 2**24  # float32 holds every whole number up to here
+
+
+@dataclass(frozen=True)
+class Layer:
+    """y = clip(⌊(w ∗ x + b) · 2^−shift + ½⌋, low, high), ∗ a correlation with 3×3 taps.
+
+    weights: whole numbers float32 [O, I, 3, 3]; bias float64 [O, 5], its product with what is known about a file is
+    rounded. low, high float32 [O, 1]. gated: the second half of the outputs, 0 … HIDDEN_UNIT, are factors of the first
+    half, ⌊y · factor / HIDDEN_UNIT + ½⌋: filters that are turned on and off by what is around.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    shift: int
+    low: np.ndarray
+    high: np.ndarray
+    gated: bool
+
+
+@dataclass(frozen=True)
+class Network:
+    """block: samples per side that become the channels of one position."""
+
+    block: int
+    layers: tuple[Layer, ...]
+
+    @property
+    def margin(self) -> int:
+        """Samples that an answer depends on beyond its own block, on every side."""
+        return self.block * len(self.layers)
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates per sample."""
+        return sum(layer.weights.size for layer in self.layers) / self.block**2
+
+
+@functools.cache
+def network(number: int) -> Network:
+    """Raises UnsupportedError for a number this version does not have, RuntimeError when the installed file is not the
+    released one: it would decode other samples than were encoded."""
+    if number not in SHA256:
+        raise UnsupportedError(f"synthesis network {number} is not known to this version")
+    name = f"synthesis_{number}.npz"
+    with np.load(io.BytesIO(resources.files(__package__).joinpath(name).read_bytes()), allow_pickle=False) as archive:
+        stored = {k: archive[k] for k in archive.files}
+    if digest(stored) != SHA256[number]:
+        raise RuntimeError(f"{name} in this installation is damaged; reinstall inrcodec")
+    return from_arrays(stored)
+
+
+def from_arrays(stored: dict[str, np.ndarray]) -> Network:
+    """Inverse of `arrays`."""
+    layers = []
+    limit = INPUT_LIMIT
+    for i, (shift, signed) in enumerate(zip(stored["shifts"], stored["signed"], strict=True)):
+        weights, bias = stored[f"weights_{i}"].astype(np.float32), stored[f"bias_{i}"].astype(np.float64)
+        largest = np.abs(weights.astype(np.float64)).sum((1, 2, 3)) * limit + bias_bound(bias)
+        assert largest.max() < MAX_EXACT, f"sums up to {largest.max():.0f}, more than float32 holds exactly"
+        last = len(stored["shifts"]) - 1
+        limit = HIDDEN_LIMIT if i < last else OUTPUT_LIMIT
+        both, gated = np.arange(len(bias))[:, None] < signed, i == last - 1
+        low = np.where(both, -limit, 0).astype(np.float32)
+        high = np.where(both | (not gated), limit, HIDDEN_UNIT).astype(np.float32)
+        layers.append(Layer(weights, bias, int(shift), low, high, gated))
+    return Network(int(stored["block"]), tuple(layers))
+
+
+def bias_bound(bias: np.ndarray) -> np.ndarray:
+    """Largest size of a bias [O, 5] in any file, [O]: what synthesis.facts gives is held inside these."""
+    return np.asarray(np.abs(bias) @ FACT_LIMITS + 1)
+
+
+def arrays(
+    block: int,
+    weights: Sequence[np.ndarray],
+    bias: Sequence[np.ndarray],
+    *,
+    shifts: Sequence[int],
+    signed: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """What a network's file holds: int16 weights_i [O, I, 3, 3], float32 bias_i [O, 5], and by layer int16 shifts and
+    signed, the number of first units that pass both signs on; int16 block. The last layer but one is gated."""
+    stored = {k: np.array(v, np.int16) for k, v in (("block", block), ("shifts", shifts), ("signed", signed))}
+    for i, (w, b) in enumerate(zip(weights, bias, strict=True)):
+        stored[f"weights_{i}"] = w.astype(np.int16)
+        stored[f"bias_{i}"] = b.astype(np.float32)
+    return stored
+
+
+def digest(stored: dict[str, np.ndarray]) -> str:
+    """SHA-256 of block, shifts and signed as little-endian int16, then weights int16 and bias float32 of layer after
+    layer."""
+    h = hashlib.sha256()
+    for name in ("block", "shifts", "signed"):
+        h.update(np.ascontiguousarray(stored[name], "<i2").tobytes())
+    for i in range(len(stored["shifts"])):
+        h.update(np.ascontiguousarray(stored[f"weights_{i}"], "<i2").tobytes())
+        h.update(np.ascontiguousarray(stored[f"bias_{i}"], "<f4").tobytes())
+    return h.hexdigest()

@@ -1,0 +1,183 @@
+"""The synthesis network: exact in whole numbers, one function everywhere, and kept only where it helps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inrcodec.formats.container import InrFile, pack
+from PIL import Image
+
+import inrcodec
+from inrcodec import api
+from inrcodec.codec import Decoder
+from inrcodec.cost import SYNTHESIS_MACS
+from inrcodec.errors import UnsupportedError
+from inrcodec.fields import cosine, synthesis
+from inrcodec.priors import synthesis as shipped
+from inrcodec.priors.synthesis import network
+from inrcodec.settings import DecodeSettings
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+COFFEE = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[101:290, 180:371]
+NETWORKS = sorted(shipped.SHA256)
+
+
+def forced(data: bytes, number: int) -> bytes:
+    """The same file with that network: an encoder might have left it out."""
+    stream = InrFile.of_bytes(data).stream()
+    return pack(replace(stream, header=replace(stream.header, field=replace(stream.header.field, synthesis=number))))
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    return forced(inrcodec.encode(COFFEE, quality=30), 1)
+
+
+@pytest.mark.parametrize("number", NETWORKS)
+def test_a_network_answers_as_the_slow_obvious_convolution_does(number: int) -> None:
+    net, rng = network(number), np.random.default_rng(number)
+    b, known = net.block, synthesis.facts(0.07, 112)[1:]
+    size = 2 * net.margin + 4 * b
+    x = rng.integers(-shipped.INPUT_LIMIT, shipped.INPUT_LIMIT + 1, (3, size, size + 2 * b))
+    h = np.array([x[c, i::b, j::b] for c in range(3) for i in range(b) for j in range(b)])
+    for layer in net.layers:
+        w, bias = layer.weights.astype(np.int64), np.rint(layer.bias @ known).astype(np.int64)
+        n = [h.shape[1] - 2, h.shape[2] - 2]
+        y = np.zeros((len(w), *n), np.int64) + bias[:, None, None]
+        for s in range(3):
+            for t in range(3):
+                y += np.einsum("oi,ihw->ohw", w[:, :, s, t], h[:, s : s + n[0], t : t + n[1]])
+        y = np.floor_divide(y + 2 ** (layer.shift - 1), 2**layer.shift)
+        h = np.clip(y, layer.low.astype(np.int64)[..., None], layer.high.astype(np.int64)[..., None])
+        if layer.gated:
+            y, factor = np.split(h, 2)
+            h = (2 * y * factor + shipped.HIDDEN_UNIT) // (2 * shipped.HIDDEN_UNIT)
+    got = synthesis.convolve(net, known, x.astype(np.float32))
+    for c in range(3):
+        for i in range(b):
+            for j in range(b):
+                np.testing.assert_array_equal(got[c, i::b, j::b], h[b * b * c + b * i + j])
+
+
+@pytest.mark.parametrize("number", NETWORKS)
+def test_no_sum_leaves_what_float32_holds_exactly(number: int) -> None:
+    limit = shipped.INPUT_LIMIT
+    for layer in network(number).layers:
+        assert np.array_equal(layer.weights, np.rint(layer.weights))
+        sums = np.abs(layer.weights).sum((1, 2, 3), dtype=np.float64) * limit + shipped.bias_bound(layer.bias)
+        assert sums.max() < 2**24
+        limit = layer.high.max()
+    assert network(number).macs == SYNTHESIS_MACS
+
+
+@pytest.mark.parametrize("step", [2.0**-24, 1e-3, 0.1, 256.0, 2.0**20])
+@pytest.mark.parametrize("slope", [0, 112, 1023])
+def test_facts_stay_inside_the_bounds_that_sums_are_checked_by(step: float, slope: int) -> None:
+    assert (np.abs(synthesis.facts(step, slope)[1:]) <= shipped.FACT_LIMITS).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 0.4, 0.1])
+def test_a_region_is_a_cut_from_the_whole_with_the_network_on(picture: bytes, scale: float) -> None:
+    file = api.open(picture)
+    whole = file.decode(scale=scale)
+    h, w = whole.shape[:2]
+    for x, y, n in ((0, 0, 1), (w // 3 | 1, h // 2, 7), (w - 5, h - 4, 4)):
+        np.testing.assert_array_equal(file.decode(region=(x, y, n, n), scale=scale), whole[y : y + n, x : x + n])
+
+
+def test_a_region_needs_no_cell_beyond_those_it_asks_for(picture: bytes) -> None:
+    header = InrFile.of_bytes(picture).stream().header
+    decoder = Decoder(header, max_samples=2**24)
+    weights = decoder.weights(decoder.codes(InrFile.of_bytes(picture).stream().payloads))
+    for scale in (1.0, 2.0, 0.5):
+        settings = DecodeSettings(scale=scale, region=((41, 50), (30, 61)))
+        axes = [np.array([a / scale, b / scale]) for a, b in settings.region or ()]
+        cells = decoder.field.cells_for(axes, (scale, scale))
+        heads = np.zeros_like(weights[-1])
+        at = (..., *(slice(a, b) for a, b in cells))
+        heads[at] = weights[-1][at]
+        assert cells != tuple((0, m) for m in header.cells)
+        some, _ = decoder.render((*weights[:-1], heads), settings)
+        np.testing.assert_array_equal(some, decoder.render(weights, settings)[0])
+
+
+def test_scattered_positions_have_the_values_of_the_lattice(picture: bytes) -> None:
+    file = api.open(picture)
+    for scale in (1, 2):
+        whole = file.decode(scale=scale)
+        points = np.random.default_rng(0).integers(0, whole.shape[:2], (60, 2))
+        values = file.sample((points + 0.5) / scale)
+        np.testing.assert_array_equal(np.rint(np.clip(values, 0, 1) * 255), whole[points[:, 0], points[:, 1]])
+    assert file.sample(np.zeros((0, 2))).shape == (0, 3)
+
+
+def test_the_network_changes_what_is_decoded_at_every_scale_and_not_the_codes(picture: bytes) -> None:
+    plain = api.open(forced(picture, 0))
+    for scale in (1.0, 2.0, 0.6):
+        assert (api.open(picture).decode(scale=scale) != plain.decode(scale=scale)).any()
+    assert InrFile.of_bytes(picture).stream().payloads == InrFile.of_bytes(forced(picture, 0)).stream().payloads
+
+
+@pytest.mark.parametrize("tune", ["psnr", "perceptual"])
+def test_a_picture_is_never_worse_for_the_network(tune: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    for source, quality in ((COFFEE, 25), (COFFEE, 98), (noise, 75)):
+        auto = api.open(inrcodec.encode(source, quality=quality, tune=tune)).header
+        off = api.open(inrcodec.encode(source, quality=quality, tune=tune, synthesis="off")).header
+        assert off.field.synthesis == 0
+        assert auto.quality_mdb >= off.quality_mdb
+
+
+def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network(1)
+    bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
+    monkeypatch.setattr(cosine, "network", lambda _: replace(net, layers=(*net.layers[:-1], bad)))
+    header = api.open(inrcodec.encode(COFFEE, quality=40)).header
+    off = api.open(inrcodec.encode(COFFEE, quality=40, synthesis="off")).header
+    assert (header.field, header.quality_mdb) == (off.field, off.quality_mdb)
+
+
+def test_photos_are_better_for_the_network() -> None:
+    for tune in ("psnr", "perceptual"):
+        auto = api.open(inrcodec.encode(COFFEE, quality=40, tune=tune)).header
+        off = api.open(inrcodec.encode(COFFEE, quality=40, tune=tune, synthesis="off")).header
+        assert auto.quality_mdb >= off.quality_mdb + 50  # a twentieth of a decibel at the very least
+
+
+def test_gray_pictures_and_alpha_go_through_it() -> None:
+    gray = forced(inrcodec.encode(SAMPLES / "camera.png", quality=40), 1)
+    assert (api.open(gray).decode() != api.open(forced(gray, 0)).decode()).any()
+    alpha = forced(inrcodec.encode(SAMPLES / "cat-alpha.png", quality=40), 1)
+    with_it, without = api.open(alpha).decode(), api.open(forced(alpha, 0)).decode()
+    np.testing.assert_array_equal(with_it[..., 3], without[..., 3])
+    assert (with_it[..., :3] != without[..., :3]).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 3), (33, 17)])
+def test_odd_sizes_go_through_it(shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    data = inrcodec.encode(noise, quality=60)
+    if api.open(data).header.field.pitch:
+        data = forced(data, 1)
+        assert api.open(data).decode().shape == noise.shape
+        assert api.open(data).decode(scale=3).shape == (3 * shape[0], 3 * shape[1], 3)
+
+
+def test_a_network_of_the_future_is_refused(picture: bytes) -> None:
+    with pytest.raises(UnsupportedError, match="synthesis network 999"):
+        api.open(forced(picture, 999)).decode()
+
+
+def test_a_damaged_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shipped.SHA256, 1, "0" * 64)
+    with pytest.raises(RuntimeError, match="reinstall"):
+        network.__wrapped__(1)
+
+
+def test_sounds_and_arrays_have_no_network() -> None:
+    tone = np.sin(np.arange(4000) / 9).astype(np.float32)
+    assert api.open(inrcodec.encode(tone, sample_rate_hz=8000)).header.field.synthesis == 0
+    assert api.open(inrcodec.encode(np.outer(tone[:40], tone[:50]))).header.field.synthesis == 0
