@@ -286,7 +286,7 @@ def main() -> None:
         with torch.no_grad():
             for tensor in (net.third.weight, net.biases[-1]):
                 tensor[BLOCK**2 :] = 0
-                tensor *= EYES_GAIN
+                tensor.mul_(EYES_GAIN)
     for tune, dB in gains(net, held).items():
         thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
         print(f"{tune}: {np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")
