@@ -130,21 +130,31 @@ def train(
 
 
 @prior.command("info")
-@input_args("files", "FILE...")
+@click.argument("files", metavar="[FILE...]", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line, with stable keys.")
 @version_option
 def info(*, files: tuple[str, ...], as_json: bool) -> None:
-    """Say what prior files hold.
+    """Say what prior files hold; without FILE, what comes with this installation.
 
     \b
+      inrcodec prior info
       inrcodec prior info photos.inp
     """
     from inrcodec.formats.prior_file import read_prior
 
+    from inrcodec.priors.shipped import shipped
+
+    for own in [] if files else shipped():
+        click.echo(json.dumps(own) if as_json else _shipped_text(own))
     for path in files:
         check_input(path)
         facts = {"file": path, "bytes": Path(path).stat().st_size, **_facts(read_prior(path))}
         click.echo(json.dumps(facts) if as_json else _text(facts))
+
+
+def _shipped_text(own: dict[str, Any]) -> str:
+    size = f"{own['parameters']:,} numbers, {human_bytes(own['bytes'])}"
+    return f"{own['file']}  {own['purpose']}\n  {size}, sha256 {own['sha256'][:16]}…"
 
 
 def _read(sources: tuple[str, ...], how: How, max_values: int) -> list[Signal]:

@@ -227,3 +227,15 @@ def test_trainings_that_cannot_be_are_refused_before_they_begin(
     assert says in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("p.inp*"))
+
+
+def test_info_without_a_file_lists_every_prior_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(command, ["prior", "info", "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    folder = Path(inrcodec.__file__).parent / "priors"
+    assert {own["file"]: own["bytes"] for own in listed} == {p.name: p.stat().st_size for p in folder.glob("*.npz")}
+    assert all(len(own["sha256"]) == 64 and own["parameters"] > 1000 for own in listed)
+    assert sum(own["bytes"] for own in listed) <= 2**21
+    assert run_command(command, ["prior", "info"]) == 0
+    text = capsys.readouterr().out
+    assert all(own["sha256"][:16] in text for own in listed)

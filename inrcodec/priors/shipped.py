@@ -1,0 +1,41 @@
+"""The priors that come with the package: what they are for, how large, and by which digest they are known."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from . import context, synthesis, tables
+
+__all__ = ["shipped"]
+
+
+def shipped() -> list[dict[str, Any]]:
+    """One entry per file: name, purpose, parameters, bytes, sha256 (of its numbers, as in FORMAT.md, not of the file).
+
+    Raises RuntimeError when an installed file is not the released one.
+    """
+    network = context.context_network()
+    n_context = sum(a.size for a in (*network.weights, network.place, *network.bias)) + context.starting_rows().size
+    found = [
+        (tables.FILE, "range coder: symbol counts of sounds, volumes, smooth levels, MLPs", _n_tables(), tables.SHA256),
+        (context.FILE, "range coder: context network of pictures, table set 2", n_context, context.SHA256),
+    ]
+    for number, digest in synthesis.SHA256.items():
+        layers = synthesis.network(number).layers
+        n = sum(layer.weights.size + layer.bias.size for layer in layers)
+        purpose = f"synthesis network {number}, for --tune {('psnr', 'perceptual')[number - 1]}"
+        found.append((f"synthesis_{number}.npz", purpose, n, digest))
+    folder = resources.files(__package__)
+    names = ("file", "purpose", "parameters", "sha256")
+    return [dict(zip(names, facts, strict=True)) | {"bytes": _size(folder, facts[0])} for facts in found]
+
+
+def _size(folder: Any, name: str) -> int:
+    return len(folder.joinpath(name).read_bytes())
+
+
+def _n_tables() -> int:
+    return sum(int(np.prod(tables.starting_counts(kind).shape)) for kind in tables.KINDS)
