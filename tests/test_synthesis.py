@@ -92,8 +92,10 @@ def test_a_region_needs_no_cell_beyond_those_it_asks_for(picture: bytes) -> None
     header = InrFile.of_bytes(picture).stream().header
     decoder = Decoder(header, max_samples=2**24)
     weights = decoder.weights(decoder.codes(InrFile.of_bytes(picture).stream().payloads))
-    for scale in (1.0, 2.0, 0.5):
-        settings = DecodeSettings(scale=scale, region=((41, 50), (30, 61)))
+    some_region = ((41, 50), (30, 61))
+    # a quarter and less is rendered at a multiple of the scale, where the network is at work
+    for scale, region in ((1.0, some_region), (2.0, some_region), (0.5, some_region), (0.24, ((10, 12), (7, 15)))):
+        settings = DecodeSettings(scale=scale, region=region)
         axes = [np.array([a / scale, b / scale]) for a, b in settings.region or ()]
         cells = decoder.field.cells_for(axes, (scale, scale))
         heads = np.zeros_like(weights[-1])

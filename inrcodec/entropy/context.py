@@ -295,14 +295,7 @@ def open_tile(codes: np.ndarray, layout: TensorLayout, part: Part, network: Call
     kind, valid, n_axes = tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
         return LearnedTile(codes, valid, network())
-    plain: dict[str, Any] = {
-        "cosine": CosineTile,
-        "time": TimeTile,
-        "smooth": SmoothTile,
-        "plain": PlainTile,
-        "labels": LabelTile,
-    }
-    return plain[kind](codes, valid, n_axes, layout.bands)
+    return _MODELS[kind](codes, valid, n_axes, layout.bands)
 
 
 def _prediction(faces: np.ndarray, corner: np.ndarray, n_axes: int) -> np.ndarray:

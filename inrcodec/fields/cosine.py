@@ -194,7 +194,8 @@ class CosineField(Field):
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """One cell more on either side than hold the positions, and those the network sees: neighbours overlap."""
-        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
+        # whatever the scale: a small one is rendered at a multiple, where the network may be at work
+        if self._network is not None:
             reach = [synthesis.margin(self._network, s) for s in scale]
             axes = [
                 np.clip([x.min() - r, x.max() + r], 0, n)

@@ -23,6 +23,7 @@ MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are comp
 COLOURS = 3  # the network's; a gray picture has its two chromas zero
 BLOCK_ROWS = 32  # of the network's lattice, convolved at a time: bounds the float32 scratch
 TILE = 64  # samples per side of the pieces that scattered positions are answered by
+POINTS = 2**14  # of them answered at a time: bounds the scratch
 
 # (axes, scale) -> the field's values and its smooth level's, [*n, C] on rotated channels, and the local step [*n, 1]
 Evaluate = Callable[[Sequence[np.ndarray], Sequence[float]], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -74,7 +75,9 @@ def sample_residual(linear: Linear, coords: np.ndarray) -> np.ndarray:
     _, which = np.unique(tiles, axis=0, return_inverse=True)
     order = np.argsort(which.ravel(), kind="stable")
     channels = COLOURS
-    for rows in np.split(order, np.flatnonzero(np.diff(which.ravel()[order])) + 1):
+    ends = np.flatnonzero(np.diff(which.ravel()[order])) + 1
+    runs = [run for rows in np.split(order, ends) for run in np.split(rows, range(POINTS, len(rows), POINTS))]
+    for rows in runs:
         if not len(rows):
             continue
         taps = [_Taps.at(coords[rows, d], 1.0, n) for d, n in enumerate(linear.shape)]

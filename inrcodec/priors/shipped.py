@@ -26,7 +26,7 @@ def shipped() -> list[dict[str, Any]]:
     for number, digest in synthesis.SHA256.items():
         layers = synthesis.network(number).layers
         n = sum(layer.weights.size + layer.bias.size for layer in layers)
-        purpose = f"synthesis network {number}, for --tune {('psnr', 'perceptual')[number - 1]}"
+        purpose = f"synthesis network {number} of the cosine field"
         found.append((f"synthesis_{number}.npz", purpose, n, digest))
     folder = resources.files(__package__)
     names = ("file", "purpose", "parameters", "sha256")
