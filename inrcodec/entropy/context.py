@@ -16,7 +16,7 @@ import numpy as np
 
 from ..stream import Part, TensorLayout
 from .base import valid_codes
-from .diagonals import N_BANDS, Diagonals, around, faces
+from .diagonals import N_BANDS, Diagonals, around, coded, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
 from .learned import N_LEARNED_CLASSES, ContextNetwork, LearnedTile
 
@@ -145,12 +145,7 @@ class CosineTile:
                         weighted += w.colours * earlier
                     weighted = weighted[:, cells]
                     context = ((magnitude_class(weighted) * N_BANDS + band) * 2 + min(c, 1)) * 2 + half
-                    if valid is None:
-                        got = code(context.reshape(-1), truth[c][:, cells].reshape(-1)).reshape(n, -1)
-                    else:
-                        exists = valid[:, cells]
-                        got = np.zeros(exists.shape, np.int32)
-                        got[exists] = code(context[exists], truth[c][:, cells][exists])
+                    got = coded(code, context, truth[c][:, cells], None if valid is None else valid[:, cells])
                     values[c][:, cells] = got
                     magnitude[c][:, cells] = capped(got)
                     earlier[:, cells] += magnitude[c][:, cells]

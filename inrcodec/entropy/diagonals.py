@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Diagonals", "around", "faces", "view"]
+__all__ = ["Diagonals", "around", "coded", "faces"]
 
 _BAND_STARTS = (1, 2, 4, 7, 11)  # sixteenths of Nyquist at which a new frequency band begins
 N_BANDS = len(_BAND_STARTS) + 1
@@ -58,14 +59,28 @@ class Diagonals:
         return np.where(inside, self._place[clipped] - self._ends[below], -1)
 
 
+def coded(
+    code: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    contexts: np.ndarray,
+    values: np.ndarray,
+    exists: np.ndarray | None,
+) -> np.ndarray:
+    """One pass over the codes that exist (None: all), 0 for the others: contexts, values and result [n, k]."""
+    if exists is None:
+        return code(contexts.reshape(-1), values.reshape(-1)).reshape(values.shape)
+    got = np.zeros(values.shape, np.int32)
+    got[exists] = code(contexts[exists], values[exists])
+    return got
+
+
 def around(x: np.ndarray, cells: tuple[int, ...]) -> np.ndarray:
     """Sum over the adjoining cells, corners included; x and result [..., K]."""
     grid = x.reshape(*x.shape[:-1], *cells)
     total = grid
     for axis in range(-len(cells), 0):
         wide = total.copy()
-        view(wide, axis, slice(1, None))[...] += view(total, axis, slice(None, -1))
-        view(wide, axis, slice(None, -1))[...] += view(total, axis, slice(1, None))
+        _view(wide, axis, slice(1, None))[...] += _view(total, axis, slice(None, -1))
+        _view(wide, axis, slice(None, -1))[...] += _view(total, axis, slice(1, None))
         total = wide
     return (total - grid).reshape(x.shape)
 
@@ -75,12 +90,12 @@ def faces(x: np.ndarray, cells: tuple[int, ...]) -> np.ndarray:
     grid = x.reshape(*x.shape[:-1], *cells)
     total = np.zeros_like(grid)
     for axis in range(-len(cells), 0):
-        view(total, axis, slice(1, None))[...] += view(grid, axis, slice(None, -1))
-        view(total, axis, slice(None, -1))[...] += view(grid, axis, slice(1, None))
+        _view(total, axis, slice(1, None))[...] += _view(grid, axis, slice(None, -1))
+        _view(total, axis, slice(None, -1))[...] += _view(grid, axis, slice(1, None))
     return total.reshape(x.shape)
 
 
-def view(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
+def _view(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
     """x[part] along an axis counted from the end."""
     index: tuple[Any, ...] = (..., part, *(slice(None),) * (-axis - 1))
     return x[index]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .diagonals import Diagonals
+from .diagonals import Diagonals, coded
 
 __all__ = ["ACTIVATION_BITS", "N_FEATURES", "N_LEARNED_CLASSES", "POSITIONS", "ContextNetwork", "LearnedTile"]
 
@@ -146,12 +146,7 @@ class LearnedTile:
                     features[:_N_LOWER] = lower[:, c, :, cells]
                     self._same_diagonal(features[_N_LOWER:], magnitude, c, half, cells)
                     context = self._network.classes(features, u, v, c, half)
-                    if exists is None:
-                        got = code(context.reshape(-1), truth[c][:, cells].reshape(-1)).reshape(n, -1)
-                    else:
-                        here = exists[:, cells]
-                        got = np.zeros(here.shape, np.int32)
-                        got[here] = code(context[here], truth[c][:, cells][here])
+                    got = coded(code, context, truth[c][:, cells], None if exists is None else exists[:, cells])
                     values[c][:, cells] = got
                     magnitude[c][:, cells] = np.minimum(np.abs(got), CAP)
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
