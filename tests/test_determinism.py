@@ -1,0 +1,103 @@
+"""Codes are the same on every processor, thread count and library; floating point is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import inrcodec
+from inrcodec import codec
+from inrcodec.entropy import CODERS
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+MATRIX = [
+    {},
+    {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
+    {"OPENBLAS_CORETYPE": "Prescott"},
+    {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "2"},
+    {"OPENBLAS_CORETYPE": "Sandybridge"},
+    {"OPENBLAS_CORETYPE": "Haswell"},
+    {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
+    {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F"},
+    {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512_SKX"},
+]
+
+
+def everywhere(program: str, *arguments: str) -> list[Any]:
+    """What a program prints as JSON under every setting of the matrix."""
+    results = []
+    for extra in MATRIX:
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **extra}
+        command = [sys.executable, "-W", "ignore", "-c", program, *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+        results.append(json.loads(done.stdout))
+    return results
+
+
+CODES = """
+import hashlib, json, sys
+from inrcodec import codec
+from inrcodec.formats.container import InrFile
+digests = []
+for path in sys.argv[1:]:
+    read = InrFile(open(path, "rb")).stream()
+    decoder = codec.Decoder(read.header, max_samples=2**24)
+    codes = decoder.codes(read.payloads)
+    from inrcodec.entropy import make_coder
+    chunks = decoder._chunks
+    again = make_coder(read.header.coder, read.header.table_set).encode(codes, decoder.field.layouts, chunks)
+    digests.append([hashlib.sha256(b"".join(c.astype("<i4").tobytes() for c in codes)).hexdigest(),
+                    hashlib.sha256(b"".join(again)).hexdigest() if read.header.coder == "range" else ""])
+print(json.dumps(digests))
+"""
+
+
+def test_codes_are_the_same_on_every_processor_and_thread_count(tmp_path: Path) -> None:
+    paths = []
+    for coder in CODERS:
+        paths.append(tmp_path / f"{coder}.inr")
+        paths[-1].write_bytes(inrcodec.encode(SAMPLES / "tiny.png", entropy=coder))
+    results = everywhere(CODES, *map(str, paths))
+    assert all(r == results[0] for r in results)
+    for path, (digest, again) in zip(paths, results[0], strict=True):
+        stream = inrcodec.formats.container.InrFile.of_bytes(path.read_bytes()).stream()
+        assert digest.startswith(stream.digest.hex())
+        codes = codec.Decoder(stream.header, max_samples=2**24).codes(stream.payloads)
+        assert codec.digest(codes) == stream.digest
+        if again:  # encoding the codes again gives the very bytes of the file
+            import hashlib
+
+            assert hashlib.sha256(b"".join(p for p in stream.payloads if p is not None)).hexdigest() == again
+
+
+# the context network's classes, the synthesis network's answers, and a matrix product in plain floating point
+NETWORKS = """
+import hashlib, json
+import numpy as np
+from inrcodec.entropy.learned import N_FEATURES
+from inrcodec.fields.synthesis import convolve, facts
+from inrcodec.priors.context import context_network
+from inrcodec.priors.synthesis import SHA256, network
+net = context_network()
+rng = np.random.default_rng(0)
+features = rng.integers(0, 97, (N_FEATURES, 40, 300)).astype(np.float32)
+u, v = rng.integers(0, 16, (2, 40))
+classes = [net.classes(features, u, v, c, half) for c in range(3) for half in range(2)]
+picture = rng.integers(-700, 700, (3, 64, 96)).astype(np.float32)
+residuals = [convolve(network(number), facts(0.05, 112)[1:], picture) for number in SHA256]
+inexact = (net.weights[0] / np.float32(3)) @ (features.reshape(N_FEATURES, -1) / np.float32(7))
+print(json.dumps([hashlib.sha256(b"".join(x.tobytes() for x in some)).hexdigest()
+                  for some in (classes, residuals, [inexact])]))
+"""
+
+
+def test_networks_of_whole_numbers_are_the_same_everywhere_where_floating_point_is_not() -> None:
+    classes, residuals, inexact = zip(*everywhere(NETWORKS), strict=True)
+    assert len(set(classes)) == 1
+    assert len(set(residuals)) == 1
+    assert len(set(inexact)) > 1, "the settings change nothing: they prove nothing"
