@@ -1,0 +1,186 @@
+"""The cosine field written from FORMAT.md alone, §8, §9 and §11.1: slow and obvious."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgpack
+import numpy as np
+
+import inrcodec
+
+Index = tuple[int, ...]
+
+
+def phi(x: float, k: int, borders: list[int], cell: int) -> float:
+    a, b = borders[cell], borders[cell + 1]
+    size, last = b - a, cell == len(borders) - 2
+    left = min(size, a - borders[cell - 1]) / 2 if cell else 0
+    right = 0 if last else min(size, borders[cell + 2] - b) / 2
+    if (cell and x < a - left) or (not last and x >= b + right):
+        return 0
+    w = 1.0
+    if left and x - a < left:
+        w = math.sin(math.pi / 4 * (1 + (x - a) / left))
+    elif right and x - a > size - right:
+        w = math.cos(math.pi / 4 * (1 + (x - b) / right))
+    w *= math.sqrt(2 / size) * (math.sqrt(0.5) if last and not k else 1)
+    return w * math.cos(math.pi * (k if last else k + 0.5) * (x - a) / size)
+
+
+def spline_taps(x: float, n: int, pitch: int) -> dict[int, float]:
+    if not pitch:
+        return {0: 1.0}
+    intervals = max(1, (2 * n + pitch) // (2 * pitch))
+    t = min(max(x * intervals / n, 0), intervals - 1e-9)
+    i, f = math.floor(t), t - math.floor(t)
+    taps = [(1 - f) ** 3 / 6, 2 / 3 - f**2 + f**3 / 2, 2 / 3 - (1 - f) ** 2 + (1 - f) ** 3 / 2, f**3 / 6]
+    return {i + j: tap for j, tap in enumerate(taps)}
+
+
+def keys_taps(x: float, n: int) -> dict[int, float]:
+    """§9.4, at scale 1: samples and their weights"""
+    u = min(max(x, 0), n) - 0.5
+    taps: dict[int, float] = {}
+    for k in range(math.floor(u) - 1, math.floor(u) + 3):
+        t = abs(k - u)
+        v = 1.5 * t**3 - 2.5 * t**2 + 1 if t < 1 else -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+        taps[min(max(k, 0), n - 1)] = taps.get(min(max(k, 0), n - 1), 0.0) + (v if t < 2 else 0)
+    return taps
+
+
+def residual_of(number: int, base: float, slope: int, shape: Index, detail: Callable) -> Callable[[Index], list[float]]:
+    """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
+    with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
+        stored = {k: archive[k].tolist() for k in archive.files}
+    size, n = stored["block"], len(stored["shifts"])
+    a = min(max((round(64 * math.log2(base)) / 64 + 4) / 3, -2), 2)
+    g = min(slope / 112, 2)
+    facts = [1, a, a * a, g, a * g]
+
+    @functools.cache
+    def outputs(layer: int, row: int, column: int) -> list[int]:
+        if layer < 0:
+            inside = [
+                tuple(min(max(v, 0), k - 1) for v, k in zip((row * size + i, column * size + j), shape, strict=True))
+                for i in range(size)
+                for j in range(size)
+            ]
+            seen = [[*detail(p), 0.0, 0.0] for p in inside]
+            gray = len(detail(inside[0])) < 3
+            return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
+        near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
+        high = 1536 if layer < n - 1 else 512
+        result = []
+        for o, (kernel, bias) in enumerate(zip(stored[f"weights_{layer}"], stored[f"bias_{layer}"], strict=True)):
+            total = round(sum(b * f for b, f in zip(bias, facts, strict=True)))
+            for i, w in enumerate(kernel):
+                total += sum(w[s][t] * near[s][t][i] for s in range(3) for t in range(3))
+            total = math.floor(total / 2 ** stored["shifts"][layer] + 0.5)
+            signed = o < stored["signed"][layer]
+            result.append(min(max(total, -high if signed else 0), high if signed or layer != n - 2 else 256))
+        if layer == n - 2:
+            half = len(result) // 2
+            return [math.floor(y * g / 256 + 0.5) for y, g in zip(result[:half], result[half:], strict=True)]
+        return result
+
+    def residual(at: Index) -> list[float]:
+        last = outputs(n - 1, at[0] // size, at[1] // size)
+        return [last[size**2 * c + size * (at[0] % size) + at[1] % size] / 64 for c in range(3)]
+
+    return residual
+
+
+def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]], list[float]]:
+    """§8, §9 and §11.1: values of all channels at any position, before §11.2"""
+    length = struct.unpack_from("<I", data, 8)[0]
+    _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
+    kind, shape, channels, _, colour = signal[:5]
+    q, d = steps[0] / 2**24, len(shape)
+    borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
+    largest = [max(np.diff(b)) for b in borders]
+    heads = codes[-1]
+    _, _, pitch, quaternion, masking, synthesis = field
+
+    def mask_at(x: Sequence[float]) -> float:
+        """§8: the factor of the steps at a position"""
+        if not masking:
+            return 1.0
+        taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
+        z = 0.0
+        for near in itertools.product(*(t.items() for t in taps)):
+            code = int(codes[0][(channels, *(i for i, _ in near))])
+            z += min(max(code, -64), 64) / 4 * math.prod(t for _, t in near)
+        return 2 ** min(max(z, -8), 8)
+
+    @functools.cache
+    def mask(cell: Index) -> float:
+        return mask_at([(b[c] + b[c + 1]) / 2 for b, c in zip(borders, cell, strict=True)])
+
+    @functools.cache
+    def linear(x: Sequence[float]) -> tuple[list[float], list[float]]:
+        """§9: the cosines' sum and the splines' value"""
+        bases = [
+            {
+                (k, c): v
+                for c in range(m[i])
+                for k in range(borders[i][c + 1] - borders[i][c])
+                if (v := phi(x[i], k, borders[i], c))
+            }
+            for i in range(d)
+        ]
+        y, smooth = [0.0] * channels, [0.0] * channels
+        for picked in itertools.product(*(basis.items() for basis in bases)):
+            u = [k for (k, _), _ in picked]
+            r = math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, largest, strict=True)) / d)
+            cell = tuple(cell for (_, cell), _ in picked)
+            weight = q * (1 + slope / 16 * r) * math.prod(v for _, v in picked) * mask(cell)
+            for c in range(channels):
+                code = int(heads[(c, *u, *cell)])
+                size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
+                y[c] += math.copysign(size, code) * weight
+        if pitch:
+            taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
+            for picked in itertools.product(*(t.items() for t in taps)):
+                tap = math.prod(t for _, t in picked)
+                for c in range(channels):
+                    smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * tap
+        return y, smooth
+
+    base = q * (1 + slope / 16 * 0.3)
+
+    def detail(at: Index) -> list[float]:
+        centre = tuple(i + 0.5 for i in at)
+        return [v / (base * mask_at(centre)) for v in linear(centre)[0]]
+
+    residual = residual_of(synthesis, base, slope, shape, detail) if synthesis else None
+    n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
+    rotation = np.eye(channels)
+    for k, i in itertools.product(range(n), repeat=2):
+        rotation[k, i] = math.sqrt(2 / n) * math.cos(math.pi * (2 * i + 1) * k / (2 * n)) if k else math.sqrt(1 / n)
+    if quaternion:
+        w, i, j, k = np.array(quaternion) / math.sqrt(sum(v * v for v in quaternion))
+        turn = [
+            [1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)],
+            [2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)],
+            [2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)],
+        ]
+        rotation[:3, :3] = np.array(turn) @ rotation[:3, :3]
+
+    def value(x: Sequence[float]) -> list[float]:
+        y = [a + b for a, b in zip(*linear(tuple(x)), strict=True)]
+        if residual:
+            taps = [keys_taps(v, n) for v, n in zip(x, shape, strict=True)]
+            for at in itertools.product(*taps):
+                local = base * mask_at([v + 0.5 for v in at])
+                for c, r in enumerate(residual(at)[: 3 if colour in (3, 4) else 1]):
+                    y[c] += r * local * math.prod(t[i] for t, i in zip(taps, at, strict=True))
+        centre = 0 if kind == 2 else 0.5
+        return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
+
+    return value

@@ -1,0 +1,447 @@
+"""A decoder of codes written from FORMAT.md alone, §1 to §7: slow and obvious, for test_format.py to compare with.
+
+When contexts, tables or constants change, FORMAT.md and this follow. Section numbers are FORMAT.md's.
+"""
+
+# ruff: noqa: PLR0917
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+import struct
+from collections.abc import Callable, Iterator
+
+import msgpack
+import numpy as np
+import zstandard
+from tiny_files import fuzz
+
+from inrcodec.priors.context import context_network
+from inrcodec.priors.tables import starting_counts
+
+THRESHOLDS = (1, 2, 4, 5, 8, 11, 14, 19, 25, 33, 42, 54, 69, 88, 112, 142, 180, 227, 287)
+WEIGHTS = {  # §7.1, column by column
+    (0, 0): (10, 4, 2, 1, 0, 0, 0),
+    (0, 1): (8, 4, 2, 1, 0, 7, 0),
+    (1, 0): (12, 2, 1, 2, 1, 0, 2),
+    (1, 1): (8, 2, 1, 1, 0, 12, 1),
+}
+INCREMENT, LIMIT = 32, 2**22
+N_SYMBOLS = 68
+Index = tuple[int, ...]
+
+
+class Arithmetic:
+    """§6.1"""
+
+    def __init__(self, data: bytes) -> None:
+        data += bytes(-len(data) % 4)
+        self.words: Iterator[int] = itertools.chain(struct.unpack(f"<{len(data) // 4}I", data), itertools.repeat(0))
+        self.point = next(self.words) << 32 | next(self.words)
+        self.range = 2**64 - 1
+
+    def read(self, frequencies: list[int]) -> int:
+        unit = self.range // 2**24
+        q = self.point // unit
+        assert q < 2**24
+        begin = 0
+        symbol = 0
+        while q >= begin + frequencies[symbol]:
+            begin += frequencies[symbol]
+            symbol += 1
+        frequency = frequencies[symbol]
+        self.point -= begin * unit
+        self.range = frequency * unit
+        if self.range < 2**32:
+            self.point = (self.point << 32 | next(self.words)) % 2**64
+            self.range <<= 32
+        return symbol
+
+    def uniform(self, n: int) -> int:
+        share = 2**24 // n
+        return self.read([share] * (n - 1) + [2**24 - share * (n - 1)])
+
+    def stop(self, length: int) -> int:
+        """§6.4"""
+        if length < 2**16:
+            return self.uniform(length + 1)
+        return self.uniform((length >> 16) + 1) << 16 | self.uniform(2**16)
+
+
+def magnitudes_of(symbol: int) -> tuple[int, int]:
+    """§6.2: (first magnitude, extra bits)"""
+    if symbol < 16:
+        return symbol, 0
+    e, b = 4 + (symbol - 16) // 2, symbol % 2
+    return (2 + b) << (e - 1), e - 1
+
+
+class Tables:
+    """§6.3, and §7.8 for labels"""
+
+    def __init__(self, kind: str) -> None:
+        self.signed = kind != "labels"
+        if kind == "labels":
+            votes = itertools.product((0, 1), range(5), range(5))
+            self.rows = [[max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes]
+            return
+        self.rows = [[int(c) for c in row] for row in starting_counts(kind)]
+
+    def frequencies(self, context: int) -> list[int]:
+        row = self.rows[context]
+        w = [c * (2**24 - N_SYMBOLS) // sum(row) for c in row]
+        w[w.index(max(w))] += 2**24 - N_SYMBOLS - sum(w)
+        return [v + 1 for v in w]
+
+    def read(self, source: Arithmetic, contexts: list[int]) -> list[int]:
+        order = sorted(range(len(contexts)), key=lambda i: contexts[i])
+        tables = {c: self.frequencies(c) for c in set(contexts)}
+        symbols = [source.read(tables[contexts[i]]) for i in order]
+        values = [magnitudes_of(s)[0] for s in symbols]
+        for b in sorted({magnitudes_of(s)[1] for s in symbols} - {0}):
+            those = [j for j, s in enumerate(symbols) if magnitudes_of(s)[1] == b]
+            if b > 16:
+                for j in those:
+                    values[j] += source.uniform(2 ** (b - 16)) << 16
+                b = 16  # noqa: PLW2901
+            for j in those:
+                values[j] += source.uniform(2**b)
+        if self.signed:
+            values = [-v if v and source.uniform(2) else v for v in values]
+        for context in set(contexts):
+            row = self.rows[context]
+            for i, s in zip(order, symbols, strict=True):
+                row[s] += INCREMENT * (contexts[i] == context)
+            while sum(row) > LIMIT:
+                row[:] = [c - (c >> 1) for c in row]
+        result = [0] * len(contexts)
+        for i, v in zip(order, values, strict=True):
+            result[i] = v
+        return result
+
+
+def class_of(weighted: int) -> int:
+    return sum(t <= weighted for t in THRESHOLDS)
+
+
+def magnitude(codes: dict[Index, int], index: Index) -> int:
+    return min(abs(codes.get(index, 0)), 287)
+
+
+Read = Callable[[list[int]], list[int]]
+
+
+def cosine_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
+    """§7.1; codes: (channel, *frequency, *cell) -> code, cells counted from the tile's corner"""
+    d = len(m)
+    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    offsets = [o for o in itertools.product((-1, 0, 1), repeat=d) if any(o)]
+
+    def plus(a: Index, b: Index, sign: int = 1) -> Index:
+        return tuple(x + sign * y for x, y in zip(a, b, strict=True))
+
+    unit = [tuple(int(i == j) for j in range(d)) for i in range(d)]
+    for s in range(low, max(stops, default=0)):
+        members = [u for u in itertools.product(*(range(n) for n in m)) if sum(u) == s]
+        for half, c in itertools.product((0, 1), range(len(stops))):
+            if s >= stops[c]:
+                continue
+            here = [
+                (u, k)
+                for u, k in itertools.product(members, cells)
+                if sum(k) % 2 == half and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(d))
+            ]
+
+            def v(u: Index, k: Index, c: int = c) -> int:
+                return magnitude(codes, (c, *u, *k))
+
+            def around(u: Index, k: Index, v: Callable[[Index, Index], int] = v) -> int:
+                return sum(v(u, plus(k, o)) for o in offsets)
+
+            contexts = []
+            lower, both, second, lower_around, both_around, faces, colours = WEIGHTS[int(c > 0), half]
+            for u, k in here:
+                weighted = 0
+                for e in unit:
+                    weighted += lower * v(plus(u, e, -1), k) + lower_around * around(plus(u, e, -1), k)
+                    weighted += second * v(plus(plus(u, e, -1), e, -1), k)
+                for e, g in itertools.combinations(unit, 2):
+                    below = plus(plus(u, e, -1), g, -1)
+                    weighted += both * v(below, k) + both_around * around(below, k)
+                weighted += faces * sum(v(u, plus(k, o)) for o in offsets if sum(map(abs, o)) == 1)
+                weighted += colours * sum(magnitude(codes, (b, *u, *k)) for b in range(c))
+                top = max(16 * u[i] // m[i] for i in range(d))
+                band = sum(t <= top for t in (1, 2, 4, 7, 11))
+                contexts.append(((class_of(weighted) * 6 + band) * 2 + (c > 0)) * 2 + half)
+            for (u, k), value in zip(here, read(contexts), strict=True):
+                codes[c, *u, *k] = value
+
+
+def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
+    """§7.6; codes as for cosine_part"""
+    network = context_network()
+    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    h, v = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
+    x = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+    n_colours = len(stops)
+
+    def log(total: int) -> int:
+        return ((1 + min(total, 4095)) ** 8).bit_length() - 1
+
+    def exact(y: int, shift: int) -> int:
+        return (y + (1 << shift - 1)) >> shift
+
+    def at(c: int, u: Index, k: Index, offsets: tuple[Index, ...] = ((0, 0),)) -> int:
+        near = (codes.get((c, *u, k[0] + a, k[1] + b), 0) for a, b in offsets)
+        return sum(min(abs(code), 4095) for code in near)
+
+    @functools.cache
+    def total(t: int, c: int, k: Index, offsets: tuple[Index, ...]) -> int:
+        return sum(at(c, (t - b, b), k, offsets) for b in range(m[1]) if 0 <= t - b < m[0])
+
+    for s in range(low, max(stops, default=0)):
+        members = [u for u in itertools.product(range(m[0]), range(m[1])) if sum(u) == s]
+        for half, c in itertools.product((0, 1), range(n_colours)):
+            if s >= stops[c]:
+                continue
+            here = [
+                (u, k)
+                for u, k in itertools.product(members, cells)
+                if sum(k) % 2 == half and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(2))
+            ]
+            contexts = []
+            for u, k in here:
+
+                def lower(a: int, b: int, offsets: tuple[Index, ...] = ((0, 0),), colour: int = c,
+                          u: Index = u, k: Index = k) -> int:  # fmt: skip
+                    return log(at(colour, (u[0] - a, u[1] - b), k, offsets))
+
+                own = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3), (-1, 2), (2, -1))
+                f = [lower(a, b) for a, b in own]
+                f += [lower(a, b, offsets) for a, b in ((1, 0), (0, 1)) for offsets in (h, v, x)]
+                f += [lower(a, b, h + v + x) for a, b in ((1, 1), (2, 0), (0, 2))]
+                partner = 0 if c else 1
+                f += [sum(lower(a, b, colour=partner) for a, b in ((1, 0), (0, 1))) if n_colours > 1 else 0]
+                for offsets in (((0, 0),), h + v + x):
+                    sums = [total(t, c, k, offsets) for t in range(s)]
+                    f += [log(sum(sums[-1:])), log(sum(sums[-2:-1])), log(sum(sums))]
+                f += [lower(0, 0, h), lower(0, 0, v)] if half else [0, 0]
+                f += [lower(1, -1, h + v), lower(-1, 1, h + v)] if half else [0, 0]
+                beside = sum(at(0, (u[0] + a, u[1] - a), k) for a in (-1, 1))
+                f += [lower(0, 0, colour=0) if c else 0, lower(0, 0, colour=c - 1) if c > 1 else 0]
+                f += [lower(0, 0, h + v + x, colour=0) if c else 0, log(beside) if c else 0]
+                f += [lower(0, 0, h + v + x, colour=c - 1) if c > 1 else 0]
+                place = [(2 * u[i] + 1) * 16 // (2 * m[i]) for i in range(2)]
+                y = [int(b) for b in network.place[place[0], place[1], min(c, 2), half]]
+                for layer, w in enumerate(network.weights[:2]):
+                    y = [b + sum(int(a) * z for a, z in zip(row, f, strict=True)) for b, row in zip(y, w, strict=True)]
+                    f = [min(max(exact(z, network.shift[layer]), 0), network.limit) for z in y]
+                    y = [int(b) for b in network.bias[layer]]
+                last = y[0] + sum(int(a) * z for a, z in zip(network.weights[2], f, strict=True))
+                contexts.append(min(max(exact(last, network.shift[2]), 0), 31))
+            for (u, k), value in zip(here, read(contexts), strict=True):
+                codes[c, *u, *k] = value
+
+
+def time_part(codes: dict, m: Index, sizes: list, tile: list, stops: list[int], read: Read) -> None:
+    """§7.2"""
+    ((start, end),) = tile
+    for t, c, parity in itertools.product(range(end - start), range(len(stops)), (0, 1)):
+        if not stops[c]:
+            continue
+        here = [k for k in range(parity, stops[c], 2) if k < sizes[0][start + t]]
+        contexts = []
+        for k in here:
+            p = {j: magnitude(codes, (c, k + j, t - 1)) for j in range(-2, 3)}
+            if parity:
+                own = magnitude(codes, (c, k - 1, t)) + magnitude(codes, (c, k + 1, t))
+                weighted = 6 * p[0] + 2 * (p[-1] + p[1]) + 8 * own
+            else:
+                weighted = 8 * p[0] + 4 * (p[-1] + p[1]) + 2 * (p[-2] + p[2]) + 4 * magnitude(codes, (c, k, t - 2))
+            weighted += 6 * sum(magnitude(codes, (b, k, t)) for b in range(c))
+            band = sum(x <= 2048 * k // m[0] for x in (1, 3, 8, 20, 50, 120, 300))
+            contexts.append(((class_of(weighted) * 8 + band) * 2 + (c > 0)) * 2 + parity)
+        for k, value in zip(here, read(contexts), strict=True):
+            codes[c, k, t] = value
+
+
+def smooth_part(codes: dict, n_channels: int, knots: Index, read: Read) -> None:
+    """§7.3"""
+    others = list(itertools.product(*(range(n) for n in knots[1:])))
+    residual: dict[Index, int] = {}
+    for row, c in itertools.product(range(knots[0]), range(n_channels)):
+        contexts = []
+        for j in range(len(others)):
+            weighted = 8 * magnitude(residual, (c, row - 1, j))
+            weighted += 4 * (magnitude(residual, (c, row - 1, j - 1)) + magnitude(residual, (c, row - 1, j + 1)))
+            weighted += 6 * sum(magnitude(residual, (b, row, j)) for b in range(c))
+            contexts.append(class_of(weighted) * 2 + (c > 0))
+        for j, value in enumerate(read(contexts)):
+            residual[c, row, j] = value
+    d = len(knots)
+    for c, row, (j, other) in itertools.product(range(n_channels), range(knots[0]), enumerate(others)):
+        at = (row, *other)
+        faces = sum(codes.get((c, *(x - (i == axis) for i, x in enumerate(at))), 0) for axis in range(d))
+        corner = codes.get((c, *(x - 1 for x in at)), 0)
+        predicted = [faces, (3 * faces - 2 * corner + 2) >> 2, (2 * faces - 2 * corner + 2) >> 2][d - 1]
+        codes[c, *at] = residual[c, row, j] + predicted
+
+
+def plain_part(codes: dict, classes: list[int], tile: list, read: Read) -> None:
+    """§7.4"""
+    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    for cls in sorted(set(classes)):
+        here = [(0, j, *k) for j, own in enumerate(classes) if own == cls for k in cells]
+        at, size = 0, 32
+        while at < len(here):
+            run = here[at : at + size]
+            for index, value in zip(run, read([min(cls, 63)] * len(run)), strict=True):
+                codes[index] = value
+            at, size = at + size, min(2 * size, 2**16)
+
+
+def labels_part(codes: dict, size: Index, read: Read) -> None:
+    """§7.5"""
+    codes[0, 0, 0] = read([0])[0] - 4
+    power = 1
+    while power < max(size):
+        power *= 2
+    while power > 1:
+        h = power // 2
+        for a, b in ((h, h), (0, h), (h, 0)):
+            rows, columns = range(a, size[0], power), range(b, size[1], power)
+            per_pass = max(1, 2**16 // max(1, len(columns)))
+            for start in range(0, len(rows), per_pass):
+                here = list(itertools.product(rows[start : start + per_pass], columns))
+                ranked, contexts = [], []
+                for y, x in here:
+                    near = [(y - h, x - h), (y - h, x + h), (y + h, x - h), (y + h, x + h)]
+                    if a != b:
+                        near = [(y - h, x), (y, x - h), (y, x + h), (y + h, x)]
+                    found = [codes[0, *p] for p in near if 0 <= p[0] < size[0] and 0 <= p[1] < size[1]]
+                    order = sorted(dict.fromkeys(found), key=lambda v: -found.count(v))
+                    v = [*(found.count(label) for label in order), 0]
+                    ranked.append(order)
+                    contexts.append(((a != b) * 5 + v[0]) * 5 + v[1])
+                if not here:
+                    continue
+                for at, order, value in zip(here, ranked, read(contexts), strict=True):
+                    codes[0, *at] = order[value] if value < 4 else value - 4
+        power = h
+
+
+def decode(data: bytes) -> list[np.ndarray]:
+    """File -> codes by tensor, §1 to §7."""
+    at, chunks = 8, []
+    while at < len(data):
+        length, kind = struct.unpack_from("<I4s", data, at)
+        chunks.append((kind, data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    _, _, signal, m, field, _, (coder, _), levels = msgpack.unpackb(chunks[0][1][2:])
+    payloads = [p for k, p in chunks if k == b"DATA"]
+    _, shape, channels = signal[:3]
+    d, cosine = len(shape), field[1] == 1
+    sizes = [[(c + 1) * n // k - c * n // k for c in range(k)] for n, k in zip(shape, m, strict=True)]
+    largest = tuple(max(s) for s in sizes)
+    # tensors: (kind, shape, number of frequency axes, classes)
+    tensors: list[tuple[str, Index, int, list[int]]] = []
+    if cosine:
+        if field[2]:
+            knots = [max(1, (2 * n + p) // (2 * p)) + 3 if p else 1 for n, p in zip(shape, field[2], strict=True)]
+            tensors.append(("smooth", (channels + field[4], *knots), 0, []))
+        tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
+    else:
+        arch, body, width, depth, _, features, _, connections, segments, prior, kept = field
+        last = channels if arch == 2 else 0 if connections else width
+        units = [2 * features if body == 4 else d, *[width] * (depth + 1), last]
+        groups = []
+        for i, (a, b) in enumerate(itertools.pairwise(units)):
+            groups += [2 * i] * (a * b) + [2 * i + 1] * b
+        if arch == 1:
+            tensors.append(("plain", (1, len(groups), *[1] * d), 1, groups))
+            octaves = [f if f < 8 else 8 + math.floor(4 * math.log2(f / 8)) for f in range(width + 1)]
+            if connections:
+                octaves = [int(f > 0) for f in range(connections + 1)]
+            groups = [2 * o + (c > 0) for o in octaves for c in range(channels)]
+        if prior:
+            groups = [groups[j] for j in np.flatnonzero(fuzz.PRIOR.mask)]
+            assert len(groups) == kept
+        if segments:
+            tensors.append(("labels", (1, *shape), 0, []))
+            m = [segments]
+        tensors.append(("plain", (1, len(groups), *m), 1, groups))
+    side = {1: 64, 2: 64, 3: 16}[len(m)]
+    tiles = list(itertools.product(*([(a, min(a + side, n)) for a in range(0, n, side)] for n in m)))
+    n_diagonals = sum(largest) - d + 1 if cosine else 1
+    bounds = [0, *levels, n_diagonals]
+    heads = len(tensors) - 1
+    plan = [[(heads, t, low, high)] for low, high in itertools.pairwise(bounds) for t in tiles]
+    if heads:
+        whole = (0, tuple((0, n) for n in tensors[0][1][1 + tensors[0][2] :]), 0, 1)
+        plan = [[whole, *plan[0]], *plan[1:]] if len(tiles) == 1 else [[whole], *plan]
+    assert len(plan) == len(payloads)
+    codes = [np.zeros(t[1], np.int32) for t in tensors]
+    states: dict = {}
+    for payload, parts in zip(payloads, plan, strict=True):
+        source = Arithmetic(payload) if coder == 2 else None
+        raw = b"" if coder == 2 else zstandard.decompress(payload)
+        for part in parts:
+            tensor, tile, low, high = part
+            kind, full, n_frequencies, classes = tensors[tensor]
+            mine, tables = states.setdefault((tensor, tile), ({}, Tables(kind)))
+            if source is None:
+                raw = read_planes(mine, raw, kind, full, n_frequencies, sizes, tile, low, high)
+            else:
+                stops = (
+                    [low + source.stop(high - low) for _ in range(channels)]
+                    if kind in ("cosine", "time", "learned")
+                    else []
+                )
+
+                def read(contexts: list[int], tables: Tables = tables, source: Arithmetic = source) -> list[int]:
+                    return tables.read(source, contexts)
+
+                if kind == "learned":
+                    learned_part(mine, largest, sizes, tile, low, stops, read)
+                elif kind == "cosine":
+                    cosine_part(mine, largest, sizes, tile, low, stops, read)
+                elif kind == "time":
+                    time_part(mine, largest, sizes, tile, stops, read)
+                elif kind == "smooth":
+                    smooth_part(mine, full[0], full[1:], read)
+                elif kind == "labels":
+                    labels_part(mine, full[1:], read)
+                else:
+                    plain_part(mine, classes, tile, read)
+            corner = (0,) * (1 + n_frequencies) + tuple(a for a, _ in tile)
+            for index, value in mine.items():
+                codes[tensor][tuple(i + o for i, o in zip(index, corner, strict=True))] = value
+        assert not raw
+    digest = hashlib.sha256(b"".join(c.astype("<i4").tobytes() for c in codes)).digest()[:8]
+    assert digest == chunks[-1][1]
+    return codes
+
+
+def read_planes(
+    codes: dict, raw: bytes, kind: str, full: Index, n_frequencies: int, sizes: list, tile: tuple, low: int, high: int
+) -> bytes:
+    """§5: one part -> what is left of the content"""
+    frequencies, cells = full[1 : 1 + n_frequencies], [b - a for a, b in tile]
+    where = [
+        (c, *u, *k)
+        for u in itertools.product(*map(range, frequencies))
+        for k in itertools.product(*map(range, cells))
+        for c in range(full[0])
+        if kind in ("smooth", "plain", "labels")
+        or (low <= sum(u) < high and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(len(u))))
+    ]
+    n, planes = raw[0], []
+    for j in range(n):
+        planes.append(raw[1 + j * len(where) : 1 + (j + 1) * len(where)])
+    for i, index in enumerate(where):
+        z = sum(planes[j][i] << 8 * j for j in range(n))
+        codes[index] = -(z + 1) // 2 if z % 2 else z // 2
+    return raw[1 + n * len(where) :]
