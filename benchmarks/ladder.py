@@ -32,8 +32,8 @@ def without(name: str, tune: str) -> Iterator[None]:
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],
-        "plain rounding": [_tuned(tune, trade=0.0)],
-        "half the trade": [_tuned(tune, trade=cosine.TUNINGS[tune].trade / 2)],
+        "plain rounding": [_tuned(tune, trade_corrected=0.0)],
+        "half the trade": [_tuned(tune, trade_corrected=cosine.TUNINGS[tune].trade_corrected / 2)],
         "smooth level's step 1/6": [patch.object(cosine, "SPLINE_STEP", 1 / 6)],
         "tables learn four times as fast": [patch.object(tables, "INCREMENT", 4 * tables.INCREMENT)],
     }

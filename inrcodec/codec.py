@@ -192,12 +192,11 @@ class _Search:
         trial = self._trial(step)
         quality = quality_db(self.signal, trial.values)
         if self.field.spec.synthesis:
-            # the same codes without the network: kept where that is better
+            # where the same codes are better without the network, all is chosen anew without it
             vars(trial).pop("values")  # large pictures: one decoded copy at a time
-            plain = replace(trial, field=make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid))
-            without = quality_db(self.signal, plain.values)
-            if without >= quality:
-                trial, quality = plain, without
+            plain = make_field(replace(self.field.spec, synthesis=0), meta, self.field.grid)
+            if quality_db(self.signal, replace(trial, field=plain).values) >= quality:
+                return replace(self, field=plain, _last=None).run()
         self.on_step(Progress("done", 1, 1, quality))
         milli_db = min(max(round(1000 * quality), 0), MAX_MDB)
         return replace(trial.stream, header=replace(trial.stream.header, quality_mdb=milli_db))

@@ -39,14 +39,19 @@ class Tuning:
     slope: int  # γ in 1/16: steps grow with frequency
     masking: bool
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
+    trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
 
 
 TUNINGS = {
-    "psnr": Tuning(slope=0, masking=False, trade=0.115, shrink=(3, 2), first_step=1.0, synthesis=1),
-    "perceptual": Tuning(slope=112, masking=True, trade=0.11, shrink=(0, 0), first_step=0.45, synthesis=2),
+    "psnr": Tuning(
+        slope=0, masking=False, trade=0.115, trade_corrected=0.065, shrink=(3, 2), first_step=1.0, synthesis=1
+    ),
+    "perceptual": Tuning(
+        slope=112, masking=True, trade=0.11, trade_corrected=0.055, shrink=(0, 0), first_step=0.45, synthesis=2
+    ),
 }
 
 
@@ -151,7 +156,8 @@ class CosineField(Field):
                 self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
             )
             scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
-        return (*codes, rate_optimal(scaled, self.layouts[-1], fitted.tuning.trade))
+        trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
+        return (*codes, rate_optimal(scaled, self.layouts[-1], trade))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a synthesis network between them what it needs: knots of the
