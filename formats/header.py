@@ -59,7 +59,7 @@ def unpack_header(payload: bytes) -> Header:
 
     def read(values: Any) -> Header:
         if type(values) is not list or len(values) < N_VALUES:
-            raise FormatError("header: malformed")
+            raise FormatError("malformed")
         # a newer minor version may append values; readers of this one leave them
         return _header(values if payload[1] == VERSION[1] else values[:N_VALUES])
 
@@ -72,24 +72,24 @@ def unpack_header(payload: bytes) -> Header:
 def _header(values: Any) -> Header:
     encoder, quality, signal, cells, spec, quantiser, coder, levels = values
     if any(type(v) is not list for v in (encoder, signal, cells, spec, quantiser, coder, levels)):
-        raise FormatError("header: malformed")
+        raise FormatError("malformed")
     meta = _signal(signal)
     cells = tuple(integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
     field = _field(spec, meta)
     if field.segments and any(m != 1 for m in cells):
-        raise FormatError("header: segments in more than one cell")
+        raise FormatError("segments in more than one cell")
     if field.kept > mlp_parameters(field, len(meta.shape), meta.channels):
-        raise FormatError(f"header: {field.kept} weights kept of a network that has fewer")
+        raise FormatError(f"{field.kept} weights kept of a network that has fewer")
     steps, slope, one, more = quantiser
     if type(steps) is not list or len(steps) != n_groups(field):
-        raise FormatError(f"header: quantiser steps, wanted {n_groups(field)}")
+        raise FormatError(f"quantiser steps, wanted {n_groups(field)}")
     coder_id, table_set = coder
     name = named(coder_id, CODERS, "entropy coder")
     integer(table_set, 0, 2**16, "table set")
     if len(levels) > MAX_LEVELS or list(levels) != sorted(set(levels)):
-        raise FormatError("header: levels are not increasing")
+        raise FormatError("levels are not increasing")
     if levels and (field.body != "cosine" or len(meta.shape) == 1):
-        raise FormatError("header: levels where there are no diagonals")
+        raise FormatError("levels where there are no diagonals")
     major, minor, patch = (integer(v, 0, 2**16, "encoder version") for v in encoder)
     return Header(
         signal=meta,
@@ -113,14 +113,14 @@ def _signal(values: Any) -> SignalMeta:
     kind = named(kind_id, KINDS, "signal kind")
     sample_type, colour = named(type_id, TYPES, "sample type"), named(colour_id, COLOURS, "colour")
     if type(shape) is not list:
-        raise FormatError("header: malformed")
+        raise FormatError("malformed")
     if not 1 <= len(shape) <= MAX_AXES or len(shape) != {"image": 2, "sound": 1}.get(kind, len(shape)):
-        raise FormatError(f"header: {len(shape)} axes for kind {kind}")
+        raise FormatError(f"{len(shape)} axes for kind {kind}")
     if sample_type not in SAMPLE_TYPES[kind]:
-        raise FormatError(f"header: sample type {sample_type} for kind {kind}")
+        raise FormatError(f"sample type {sample_type} for kind {kind}")
     integer(channels, 1, MAX_CHANNELS, "channels")
     if (kind == "image") != (colour != "plain") or channels != CHANNELS_OF.get(colour, channels):
-        raise FormatError(f"header: {channels} channels, colour {colour}, kind {kind}")
+        raise FormatError(f"{channels} channels, colour {colour}, kind {kind}")
     integer(rate, int(kind == "sound"), 2**31 - 1 if kind == "sound" else 0, "sample rate")
     offset, scale, channel_axis = 0.0, 1.0, True
     if kind == "array":
@@ -128,9 +128,9 @@ def _signal(values: Any) -> SignalMeta:
         offset, scale = float_of(offset_bits), float_of(scale_bits)
         channel_axis = bool(integer(has_axis, 0, 1, "channel axis"))
         if not channel_axis and channels != 1:
-            raise FormatError(f"header: {channels} channels without an axis")
+            raise FormatError(f"{channels} channels without an axis")
     elif more:
-        raise FormatError("header: malformed")
+        raise FormatError("malformed")
     shape = tuple(integer(n, 1, 2**31 - 1, "extent") for n in shape)
     return SignalMeta(kind, shape, channels, sample_type, colour, rate, offset, scale, channel_axis)
 
@@ -141,12 +141,12 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
     if body == "cosine":
         pitch, quaternion, masking, synthesis = more
         if arch != "multihead" or len(pitch) not in (0, len(meta.shape)):
-            raise FormatError("header: malformed field")
+            raise FormatError("malformed field")
         pitch = tuple(integer(p, 0, 2**31, "pitch") for p in pitch)
         for extent, p in zip(meta.shape, pitch, strict=bool(pitch)):
             integer(n_knots(extent, p), 1, MAX_KNOTS, "number of knots")
         if len(quaternion) not in (0, 4) or (quaternion and not (any(quaternion) and meta.colour.startswith("rgb"))):
-            raise FormatError("header: malformed colour rotation")
+            raise FormatError("malformed colour rotation")
         quaternion = tuple(integer(q, -127, 127, "quaternion") for q in quaternion)
         masking = bool(integer(masking, 0, int(bool(pitch)), "masking"))
         integer(synthesis, 0, 2**16 if pitch and meta.kind == "image" else 0, "synthesis network")

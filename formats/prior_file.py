@@ -121,15 +121,15 @@ def _head(values: Any) -> dict[str, Any]:
     network, (kind, patch), (method, relative, schedule, steps, rate), kept, facts = values
     body, fin, width, depth, fout, omega, features, seed = network
     if any(type(v) is not list for v in (network, patch, schedule, facts)) or len(facts) > MAX_FACTS:
-        raise FormatError("prior file: malformed header")
+        raise FormatError("malformed header")
     body = named(body, BODIES, "body")
     if body == "cosine":
-        raise FormatError("prior file: a cosine body has no networks")
+        raise FormatError("a cosine body has no networks")
     fourier = body == "fourier"
     for fact in facts:
         name, value = fact
         if type(fact) is not list or type(name) is not str or not name.isprintable():
-            raise FormatError("prior file: malformed header")
+            raise FormatError("malformed header")
         integer(value, 0, 2**63 - 1, "fact")
     return {
         "body": body,

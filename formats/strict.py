@@ -42,17 +42,19 @@ def unpack_values(
             max_map_len=0, max_array_len=max_array,
         )  # fmt: skip
         if msgpack.packb(values) != payload[2:]:
-            raise FormatError(f"{name}: not in canonical form")
+            raise FormatError("not in canonical form")
         return read(values)
-    except (FormatError, UnsupportedError):
+    except UnsupportedError:
         raise
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from None
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError, msgpack.UnpackException):
         raise FormatError(f"{name}: malformed") from None
 
 
 def integer(value: Any, low: int, high: int, name: str) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise FormatError(f"header: {name} {value!r:.40}, wanted {low} to {high}")
+        raise FormatError(f"{name} {value!r:.40}, wanted {low} to {high}")
     return value
 
 
@@ -71,5 +73,5 @@ def float_bits(value: float) -> int:
 def float_of(bits: Any) -> float:
     value = float(struct.unpack("<d", struct.pack("<Q", integer(bits, 0, 2**64 - 1, "float")))[0])
     if not math.isfinite(value):
-        raise FormatError("header: offset or scale is not finite")
+        raise FormatError("offset or scale is not finite")
     return value
