@@ -34,6 +34,7 @@ from inrcodec.entropy.learned import (
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
 from inrcodec.priors import context
+from inrcodec.priors.signs import sign_network
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
 
@@ -71,6 +72,8 @@ class Recorder:
         return np.zeros(features.shape[1:], np.int16)
 
     def code(self, contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if len(contexts) and contexts[0] >= N_LEARNED_CLASSES:  # signs
+            return values
         symbols, _ = split(np.abs(values[self._picked]))
         self.symbols.append(np.minimum(symbols, SYMBOLS - 1).astype(np.uint8))
         return values
@@ -91,7 +94,7 @@ def record(photos: list[Path], seed: int) -> tuple[torch.Tensor, ...]:
             cells = {5: 8, 6: 32}.get(k, 16)
             step = math.exp(rng.uniform(*np.log(STEPS)))
             codes = quantised(samples, ("psnr", "perceptual")[k % 2], cells, step)
-            tile = LearnedTile(codes, None, recorder)  # type: ignore[arg-type]
+            tile = LearnedTile(codes, None, recorder, sign_network())  # type: ignore[arg-type]
             n_diagonals = sum(codes.shape[1:3]) - 1
             tile.run(0, n_diagonals, tile.stops(0, n_diagonals), recorder.code)
         print(path.name, *picture.size, f"{sum(map(len, recorder.symbols)):,} codes", flush=True)

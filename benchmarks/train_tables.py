@@ -25,7 +25,7 @@ from inrcodec.entropy.tables import AdaptiveTables
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
 from inrcodec.priors import tables
-from inrcodec.priors.context import context_network
+from inrcodec.priors.context import context_networks
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
 from inrcodec.stream import plan
@@ -59,7 +59,7 @@ def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.n
                 frequencies, cells = (*heads.frequencies, 1), (*heads.cells, 1)
                 heads = replace(heads, frequencies=frequencies, cells=cells, sizes=(*heads.sizes, (1,)))
             layouts = (*knots, heads)
-            RangeCoder(observer.starting_counts, context_network).encode(codes, layouts, plan(layouts, ()))
+            RangeCoder(observer.starting_counts, context_networks).encode(codes, layouts, plan(layouts, ()))
 
 
 def main() -> None:

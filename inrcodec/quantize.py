@@ -9,7 +9,8 @@ import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.context import open_tile, tile_kind
-from .priors.context import context_network
+from .entropy.learned import N_LEARNED_CLASSES
+from .priors.context import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 
@@ -29,7 +30,10 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
     1998 have the argument).
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
-    price = trade * _bits(tile_kind(layout))
+    kind = tile_kind(layout)
+    price = trade * _bits(kind)
+    # what a sign costs beyond the bit that is counted with every magnitude
+    sign_prices = trade * (_symbol_bits(kind)[N_LEARNED_CLASSES:, :2] - 1) if kind == "learned" else None
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         magnitude = np.abs(weights)
@@ -44,7 +48,7 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = open_tile(chosen[index], layout, part, context_network)
+        model = open_tile(chosen[index], layout, part, context_networks, sign_prices)
         model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
     return chosen.astype(np.int32)
 
@@ -56,8 +60,12 @@ def to_codes(values: np.ndarray) -> np.ndarray:
 
 @cache
 def _bits(kind: str) -> np.ndarray:
-    """Price of every magnitude below PRICED, sign included, under the starting tables: [contexts, PRICED]."""
-    counts = starting_counts(kind).astype(np.float64) + 0.02
-    bits = -np.log2(counts / counts.sum(1, keepdims=True))
+    """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
-    return (bits[:, symbols] + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
+    return (_symbol_bits(kind)[:, symbols] + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
+
+
+def _symbol_bits(kind: str) -> np.ndarray:
+    """Price of every symbol under the starting tables: [contexts, N_SYMBOLS]."""
+    counts = starting_counts(kind).astype(np.float64) + 0.02
+    return -np.log2(counts / counts.sum(1, keepdims=True))

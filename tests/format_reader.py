@@ -20,6 +20,7 @@ import zstandard
 from tiny_files import fuzz
 
 from inrcodec.priors.context import context_network
+from inrcodec.priors.signs import sign_network
 from inrcodec.priors.tables import starting_counts
 
 THRESHOLDS = (1, 2, 4, 5, 8, 11, 14, 19, 25, 33, 42, 54, 69, 88, 112, 142, 180, 227, 287)
@@ -80,10 +81,10 @@ def magnitudes_of(symbol: int) -> tuple[int, int]:
 
 
 class Tables:
-    """§6.3, and §7.8 for labels"""
+    """§6.3, and §7.9 for labels"""
 
     def __init__(self, kind: str) -> None:
-        self.signed = kind != "labels"
+        self.signed = kind not in ("labels", "learned")
         if kind == "labels":
             votes = itertools.product((0, 1), range(5), range(5))
             self.rows = [[max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes]
@@ -242,8 +243,65 @@ def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops
                     y = [int(b) for b in network.bias[layer]]
                 last = y[0] + sum(int(a) * z for a, z in zip(network.weights[2], f, strict=True))
                 contexts.append(min(max(exact(last, network.shift[2]), 0), 31))
-            for (u, k), value in zip(here, read(contexts), strict=True):
-                codes[c, *u, *k] = value
+            values = read(contexts)
+            nonzero = [(u, k, value) for (u, k), value in zip(here, values, strict=True) if value]
+            expected = [expected_sign(codes, m, c, half, *code) for code in nonzero]
+            surprises = read([32 + cls for cls, _ in expected]) if nonzero else []
+            for (u, k, value), (_, minus), surprise in zip(nonzero, expected, surprises, strict=True):
+                codes[c, *u, *k] = -value if minus != (surprise != 0) else value
+
+
+def expected_sign(codes: dict, m: Index, c: int, half: int, u: Index, k: Index, value: int) -> tuple[int, bool]:
+    """§7.7: class, and whether negative"""
+    network = sign_network()
+
+    def g(a: int = 0, b: int = 0, side: Index = (0, 0), colour: int = c) -> int:
+        code = codes.get((colour, u[0] - a, u[1] - b, k[0] + side[0], k[1] + side[1]), 0)
+        return min(max(code, -4), 4)
+
+    def sign(x: int) -> int:
+        return (x > 0) - (x < 0)
+
+    own = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3), (2, 2),
+           (4, 0), (0, 4), (3, 1), (1, 3), (-1, 2), (2, -1), (-1, 3), (3, -1), (-2, 3), (3, -2))  # fmt: skip
+    triples = "10 01 11, 20 01 21, 10 02 12, 20 02 22, 10 20 30, 01 02 03, -12 2-1 11, 30 01 31, 10 03 13"
+    beside = ((1, 0), (0, 1), (2, 0), (0, 2), (1, 1), (2, 1), (1, 2), (-1, 2), (2, -1), (3, 0), (0, 3), (0, 0))
+    sides = ((0, 1), (0, -1), (1, 0), (-1, 0))
+    corners = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+    pairs = {"10": (1, 0), "01": (0, 1), "11": (1, 1), "20": (2, 0), "02": (0, 2), "21": (2, 1), "12": (1, 2),
+             "22": (2, 2), "30": (3, 0), "03": (0, 3), "31": (3, 1), "13": (1, 3), "-12": (-1, 2),
+             "2-1": (2, -1)}  # fmt: skip
+    vertical, horizontal = (-1) ** u[0], (-1) ** u[1]
+    f = [g(*o) for o in own]
+    f += [math.prod(sign(g(*pairs[o])) for o in three.split()) for three in triples.split(", ")]
+    f += [g(*o, side) * (horizontal if side[0] == 0 else vertical) for side in sides for o in beside]
+    f += [g(*o, corner) * horizontal * vertical for corner in corners for o in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))]
+    for other in [b for b in range(c) if b in (0, c - 1)]:
+
+        def alike(*where: object, other: int = other) -> int:
+            return sign(g(*where)) * sign(g(*where, colour=other))  # type: ignore[arg-type]
+
+        code = g(colour=other)
+        near = sum(alike(*o, side) for side in sides for o in ((1, 0), (0, 1), (1, 1)))
+        same = sum(alike(0, 0, side) for side in sides)
+        agreements = [alike(*o) for o in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))]
+        f += [code] + [sign(code) * min(max(a, -4), 4) for a in (*agreements, near, same)]
+    f += [0] * (113 - len(f))
+    p, q = ((2 * u[i] + 1) * 16 // (2 * m[i]) for i in range(2))
+    about = network.place[p, q, min(c, 2), half] + network.size[min(value, 4) - 1]
+    x = [sum(int(a) * b for a, b in zip(row, f, strict=True)) for row in network.first]
+
+    def act(y: int, shift: int) -> int:
+        return min(max((y + (1 << shift - 1)) >> shift, 0), network.limit)
+
+    def t(sense: int) -> int:
+        h = [act(int(a) + sense * b, network.shift[0]) for a, b in zip(about, x, strict=True)]
+        rows = zip(network.second, network.bias, strict=True)
+        h = [act(int(b) + sum(int(w) * z for w, z in zip(row, h, strict=True)), network.shift[1]) for row, b in rows]
+        return sum(int(w) * z for w, z in zip(network.last, h, strict=True))
+
+    answer = t(1) - t(-1)
+    return min(abs(answer) >> network.shift[2], 23), answer < 0
 
 
 def time_part(codes: dict, m: Index, sizes: list, tile: list, stops: list[int], read: Read) -> None:

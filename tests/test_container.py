@@ -29,7 +29,7 @@ SOUND = Header(
     field=FieldSpec("multihead", "cosine"),
     quantiser=Quantiser((7,), 32, (3, 2)),
     coder="range",
-    table_set=2,
+    table_set=3,
     quality_mdb=31_000,
     encoder=(0, 1, 0),
 )
@@ -39,7 +39,7 @@ VOLUME = Header(
     field=FieldSpec("multihead", "cosine", pitch=(0, 4, 9)),
     quantiser=Quantiser((2**32 - 1,), 1023, (31, -31)),
     coder="range",
-    table_set=2,
+    table_set=3,
     levels=(3, 5),
 )
 NETWORKS = Header(

@@ -10,6 +10,7 @@ import pytest
 from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, POSITIONS, ContextNetwork, LearnedTile
 from inrcodec.priors import context
 from inrcodec.priors.context import context_network, starting_rows
+from inrcodec.priors.signs import sign_network
 
 
 def test_sums_that_could_be_inexact_are_refused() -> None:
@@ -27,8 +28,7 @@ def test_a_damaged_installation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_rows_rise_with_their_class() -> None:
-    rows = starting_rows()
-    assert rows.shape[0] == N_LEARNED_CLASSES
+    rows = starting_rows()[:N_LEARNED_CLASSES]
     assert (rows.sum(1) > 0).all()
     mean = rows[:, :16] @ np.arange(16) / rows[:, :16].sum(1)
     assert (np.diff(mean[:20]) > 0).all(), "where most codes are, a higher class means larger magnitudes"
@@ -46,7 +46,7 @@ def test_contexts_depend_on_earlier_codes_only() -> None:
             seen.append(context.copy())
             return values
 
-        LearnedTile(of.copy(), None, context_network()).run(0, 11, np.full(3, 11), code)
+        LearnedTile(of.copy(), None, context_network(), sign_network()).run(0, 11, np.full(3, 11), code)
         return seen
 
     before = contexts(codes)
@@ -54,7 +54,7 @@ def test_contexts_depend_on_earlier_codes_only() -> None:
     u, v = np.indices((6, 6))
     late[:, u + v >= 7] *= 5
     after = contexts(late)
-    passes = 7 * 2 * 3  # diagonals 0 … 6, and the first pass of 7, which sees only them
+    passes = 7 * 2 * 3 * 2  # of magnitudes and signs on diagonals 0 … 6, and the first pass of 7, which sees only them
     assert all((a == b).all() for a, b in zip(before[: passes + 1], after, strict=False))
     assert any((a != b).any() for a, b in zip(before[passes + 1 :], after[passes + 1 :], strict=True))
 

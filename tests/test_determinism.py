@@ -75,19 +75,25 @@ def test_codes_are_the_same_on_every_processor_and_thread_count(tmp_path: Path) 
             assert hashlib.sha256(b"".join(p for p in stream.payloads if p is not None)).hexdigest() == again
 
 
-# the context network's classes, the synthesis network's answers, and a matrix product in plain floating point
+# the context and sign networks' classes, the synthesis network's answers, and a matrix product in plain floating point
 NETWORKS = """
 import hashlib, json
 import numpy as np
 from inrcodec.entropy.learned import N_FEATURES
 from inrcodec.fields.synthesis import convolve, facts
+from inrcodec.entropy.signs import N_SIGN_FEATURES
 from inrcodec.priors.context import context_network
+from inrcodec.priors.signs import sign_network
 from inrcodec.priors.synthesis import SHA256, network
 net = context_network()
 rng = np.random.default_rng(0)
 features = rng.integers(0, 97, (N_FEATURES, 40, 300)).astype(np.float32)
 u, v = rng.integers(0, 16, (2, 40))
 classes = [net.classes(features, u, v, c, half) for c in range(3) for half in range(2)]
+signs = sign_network()
+known = rng.integers(-4, 5, (4000, N_SIGN_FEATURES)).astype(np.int8)
+place = signs.place.reshape(-1, signs.place.shape[-1])[rng.integers(0, 1536, 4000)]
+classes += signs.classes(known, place, rng.integers(1, 5, 4000))
 picture = rng.integers(-700, 700, (3, 64, 96)).astype(np.float32)
 residuals = [convolve(network(number), facts(0.05, 112)[1:], picture) for number in SHA256]
 inexact = (net.weights[0] / np.float32(3)) @ (features.reshape(N_FEATURES, -1) / np.float32(7))

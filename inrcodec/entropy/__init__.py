@@ -17,15 +17,15 @@ def _zstd() -> EntropyCoder:
 
 
 def _range() -> EntropyCoder:
-    from ..priors.context import context_network
+    from ..priors.context import context_networks
     from ..priors.tables import starting_counts
     from .range_coder import RangeCoder
 
-    return RangeCoder(starting_counts, context_network)
+    return RangeCoder(starting_counts, context_networks)
 
 
 CODERS: dict[str, Callable[[], EntropyCoder]] = {"zstd": _zstd, "range": _range}
-TABLE_SETS = {"zstd": 0, "range": 2}  # the released tables each coder starts from, as the header names them
+TABLE_SETS = {"zstd": 0, "range": 3}  # the released tables each coder starts from, as the header names them
 
 
 def make_coder(name: str, table_set: int) -> EntropyCoder:

@@ -18,9 +18,10 @@ from ..stream import Part, TensorLayout
 from .base import valid_codes
 from .diagonals import N_BANDS, Diagonals, around, coded, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
-from .learned import N_LEARNED_CLASSES, ContextNetwork, LearnedTile
+from .learned import N_LEARNED_CONTEXTS, ContextNetwork, LearnedTile
+from .signs import SignNetwork
 
-__all__ = ["N_CONTEXTS", "TileModel", "open_tile", "tile_kind"]
+__all__ = ["N_CONTEXTS", "UNSIGNED", "Networks", "TileModel", "open_tile", "tile_kind"]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -34,13 +35,14 @@ N_PLAIN_BANDS = 64
 
 # contexts per kind of tensor, in rows of the starting tables
 N_CONTEXTS = {
-    "learned": N_LEARNED_CLASSES,
+    "learned": N_LEARNED_CONTEXTS,
     "cosine": N_CLASSES * N_BANDS * 2 * 2,
     "time": N_CLASSES * N_TIME_BANDS * 2 * 2,
     "smooth": N_CLASSES * 2,
     "plain": N_PLAIN_BANDS,
     "labels": N_LABEL_CONTEXTS,
 }
+UNSIGNED = ("labels", "learned")  # kinds whose passes hold no negative values
 
 
 def capped(values: np.ndarray) -> np.ndarray:
@@ -51,6 +53,14 @@ def capped(values: np.ndarray) -> np.ndarray:
 def magnitude_class(weighted: np.ndarray) -> np.ndarray:
     """Weighted sums of magnitudes, in quarters -> classes 0 … N_CLASSES − 1, int16; about three an octave."""
     return _CLASS[np.minimum(weighted, _THRESHOLDS[-1])]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the learned contexts of pictures consist of."""
+
+    magnitudes: ContextNetwork
+    signs: SignNetwork
 
 
 class TileModel(Protocol):
@@ -285,11 +295,18 @@ def tile_kind(layout: TensorLayout) -> str:
     return {1: "time", 2: "learned"}.get(len(layout.frequencies), "cosine")
 
 
-def open_tile(codes: np.ndarray, layout: TensorLayout, part: Part, network: Callable[[], ContextNetwork]) -> TileModel:
-    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile."""
+def open_tile(
+    codes: np.ndarray,
+    layout: TensorLayout,
+    part: Part,
+    networks: Callable[[], Networks],
+    sign_prices: np.ndarray | None = None,
+) -> TileModel:
+    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. sign_prices: as LearnedTile has
+    them, for codes that are weights yet."""
     kind, valid, n_axes = tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
-        return LearnedTile(codes, valid, network())
+        return LearnedTile(codes, valid, networks().magnitudes, networks().signs, sign_prices)
     return _MODELS[kind](codes, valid, n_axes, layout.bands)
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .diagonals import Diagonals, coded
+from .signs import N_SIGN_CLASSES, SignNetwork, Signs
 
-__all__ = ["ACTIVATION_BITS", "N_FEATURES", "N_LEARNED_CLASSES", "POSITIONS", "ContextNetwork", "LearnedTile"]
+__all__ = [
+    "ACTIVATION_BITS",
+    "N_FEATURES",
+    "N_LEARNED_CLASSES",
+    "N_LEARNED_CONTEXTS",
+    "POSITIONS",
+    "ContextNetwork",
+    "LearnedTile",
+]
+
+Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 CAP = 4095  # magnitudes and their sums as features see them
 # floor(8 · log2(1 + m)), by whole numbers alone
@@ -42,10 +54,12 @@ N_FEATURES = _N_LOWER + _SAME + _COLOURS
 
 POSITIONS = 16  # classes of a frequency per axis
 N_LEARNED_CLASSES = 32
+N_LEARNED_CONTEXTS = N_LEARNED_CLASSES + N_SIGN_CLASSES  # first those of magnitudes
 N_COLOURS = 3  # further colours count as the third
 ACTIVATION_BITS = 5  # fractional bits of features and activations
 _LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
 _EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
+LOWEST_ONE, HIGHEST_ONE = 0.5, 1.4999  # weights in steps that become 1 or 0
 _RUN = 2**14  # codes that go through the network at a time: their activations stay in the cache
 
 
@@ -98,14 +112,35 @@ class ContextNetwork:
         return np.clip(y, 0, self.limit, out=y)
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """n frequencies of k cells. index, position: (u, v) and their classes, each [n]; cells [k]: among the tile's."""
+
+    index: tuple[np.ndarray, ...]
+    position: tuple[np.ndarray, ...]
+    cells: np.ndarray
+    colour: int
+    half: int
+
+
 class LearnedTile:
     """Heads of a picture: diagonal by diagonal over all cells of the tile, the first checkerboard half before the
-    second, colour after colour; the context of a code is the network's class of its features."""
+    second, colour after colour: a pass of magnitudes, then one of whether signs are not as expected. The context of
+    either is a network's class of its features."""
 
-    def __init__(self, codes: np.ndarray, valid: np.ndarray | None, network: ContextNetwork) -> None:
-        """codes: view [C, M, M', *cells] of a tile; filled while reading."""
+    def __init__(
+        self,
+        codes: np.ndarray,
+        valid: np.ndarray | None,
+        network: ContextNetwork,
+        signs: SignNetwork,
+        sign_prices: np.ndarray | None = None,
+    ) -> None:
+        """codes: view [C, M, M', *cells] of a tile; filled while reading. sign_prices [N_SIGN_CLASSES, 2], of expected
+        signs and of others: codes are weights in steps that become codes, see `_priced`."""
         self._codes, self._valid, self._network = codes, valid, network
         self._cells = codes.shape[3:]
+        self._signs, self._sign_prices = Signs(codes.shape, signs), sign_prices
         half = np.indices(self._cells).sum(0).reshape(-1) % 2
         # cells are kept first half first, so that a half is a slice
         self._by_half = np.concatenate([np.flatnonzero(half == 0), np.flatnonzero(half == 1)])
@@ -123,12 +158,12 @@ class LearnedTile:
         """As Diagonals.stops."""
         return self._order.stops(self._codes, low, high)
 
-    def run(self, low: int, high: int, stops: np.ndarray, code: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+    def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
         """Visit diagonals low … high − 1; colour c only below stops[c]: its codes are 0 from there on."""
         for s in range(low, high):
             self._diagonal(s, stops, code)
 
-    def _diagonal(self, s: int, stops: np.ndarray, code: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+    def _diagonal(self, s: int, stops: np.ndarray, code: Code) -> None:
         index = self._order.members(s)
         n, k = len(index[0]), len(self._by_half)
         values = np.zeros((len(self._codes), n, k), np.int32)
@@ -146,11 +181,53 @@ class LearnedTile:
                     features[:_N_LOWER] = lower[:, c, :, cells]
                     self._same_diagonal(features[_N_LOWER:], magnitude, c, half, cells)
                     context = self._network.classes(features, u, v, c, half)
-                    got = coded(code, context, truth[c][:, cells], None if exists is None else exists[:, cells])
-                    values[c][:, cells] = got
-                    magnitude[c][:, cells] = np.minimum(np.abs(got), CAP)
+                    there = truth[c][:, cells]
+                    now = _Pass(index, (u, v), self._by_half[cells], c, half)
+                    size = np.abs(there) if self._sign_prices is None else self._priced(there, now)
+                    got = coded(code, context, size, None if exists is None else exists[:, cells])
+                    magnitude[c][:, cells] = np.minimum(got, CAP)
+                    values[c][:, cells] = self._signed(code, got, there < 0, now)
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
         self._remember(magnitude)
+
+    def _signed(self, code: Code, magnitudes: np.ndarray, negative: np.ndarray, now: _Pass) -> np.ndarray:
+        """Magnitudes [n, k] of a pass with their signs; negative: the true ones, while writing."""
+        which = np.nonzero(magnitudes)
+        size = magnitudes[which]
+        if not len(size):
+            return magnitudes
+        minus = negative[which]
+        if self._sign_prices is None:
+            found, expected = self._expected(which, size, now)
+            minus = (code(N_LEARNED_CLASSES + found, (minus != expected).astype(np.int32)) != 0) != expected
+        signed = magnitudes.copy()
+        signed[which] = np.where(minus, -size, size)
+        self._signs.learn(self._at(which, now), signed[which])
+        return signed
+
+    def _priced(self, weights: np.ndarray, now: _Pass) -> np.ndarray:
+        """Magnitudes of weights [n, k] in steps; those that become 1 or 0 are moved by what their sign costs. At a
+        price P a 1 is worth it from (1 + P)/2 on: to raise P is as good as to lower the weight by half of that."""
+        assert self._sign_prices is not None
+        sizes = np.abs(weights)
+        which = np.nonzero((sizes >= LOWEST_ONE) & (sizes <= HIGHEST_ONE))
+        if len(which[0]):
+            found, expected = self._expected(which, np.ones(len(which[0]), np.int32), now)
+            surprise = (weights[which] < 0) != expected
+            moved = sizes[which] - self._sign_prices[found, surprise.astype(np.int64)] / 2
+            sizes[which] = np.clip(moved, LOWEST_ONE, HIGHEST_ONE)
+        return sizes
+
+    def _expected(self, which: tuple[Any, ...], size: np.ndarray, now: _Pass) -> tuple[np.ndarray, np.ndarray]:
+        """Sign classes of some codes of a pass, and whether each is expected to be negative."""
+        u, v = (i[which[0]] for i in now.index)
+        p, q = (i[which[0]] for i in now.position)
+        place = self._signs.place(p, q, now.colour, now.half)
+        return self._signs.classes(self._at(which, now), u, v, colour=now.colour, place=place, size=size)
+
+    def _at(self, which: tuple[Any, ...], now: _Pass) -> np.ndarray:
+        u, v = (i[which[0]] for i in now.index)
+        return self._signs.at(now.colour, u, v, *np.unravel_index(now.cells[which[1]], self._cells))
 
     def _lower(self, s: int) -> np.ndarray:
         """Features from the diagonals below: uint8 [_N_LOWER, C, n, K]."""

@@ -9,8 +9,7 @@ import numpy as np
 from ..errors import FormatError
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes
-from .context import open_tile, tile_kind
-from .learned import ContextNetwork
+from .context import UNSIGNED, Networks, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer
 from .tables import AdaptiveTables
 
@@ -21,15 +20,15 @@ class RangeCoder(EntropyCoder):
     """A chunk is one range-coded stream. For each part: where its codes end (`stops`), then the passes of its tile
     model. A model and its adaptive tables live from the first to the last level of their tile."""
 
-    def __init__(self, starting_counts: Callable[[str], np.ndarray], network: Callable[[], ContextNetwork]) -> None:
-        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them). network:
-        of the learned contexts (priors.context has it)."""
-        self._starting_counts, self._network = starting_counts, network
+    def __init__(self, starting_counts: Callable[[str], np.ndarray], networks: Callable[[], Networks]) -> None:
+        """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them).
+        networks: of the learned contexts (priors.context has them)."""
+        self._starting_counts, self._networks = starting_counts, networks
 
     def encode(
         self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> list[bytes]:
-        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._network)
+        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._networks)
         payloads = []
         for parts in chunks:
             out = writer()
@@ -42,7 +41,7 @@ class RangeCoder(EntropyCoder):
         self, payloads: Sequence[bytes | None], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> tuple[np.ndarray, ...]:
         codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
-        tiles = _Tiles(codes, layouts, self._starting_counts, self._network)
+        tiles = _Tiles(codes, layouts, self._starting_counts, self._networks)
         for payload, parts in zip(payloads, chunks, strict=True):
             if payload is not None:
                 source = reader(payload)
@@ -61,10 +60,10 @@ class _Tiles:
         codes: Sequence[np.ndarray],
         layouts: Sequence[TensorLayout],
         starting_counts: Callable[[str], np.ndarray],
-        network: Callable[[], ContextNetwork],
+        networks: Callable[[], Networks],
     ) -> None:
         self._codes, self._layouts = codes, layouts
-        self._starting_counts, self._network = starting_counts, network
+        self._starting_counts, self._networks = starting_counts, networks
         self._open: dict[tuple[int, tuple[tuple[int, int], ...]], tuple[object, AdaptiveTables]] = {}
 
     def write(self, out: Writer, part: Part) -> None:
@@ -94,8 +93,8 @@ class _Tiles:
             lead = (slice(None),) * (1 + len(layout.frequencies))
             view = self._codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
             kind = tile_kind(layout)
-            model = open_tile(view, layout, part, self._network)
-            self._open[key] = model, AdaptiveTables(self._starting_counts(kind), signed=kind != "labels")
+            model = open_tile(view, layout, part, self._networks)
+            self._open[key] = model, AdaptiveTables(self._starting_counts(kind), signed=kind not in UNSIGNED)
         return self._open[key]
 
     def _close(self, part: Part) -> None:

@@ -9,11 +9,13 @@ from importlib import resources
 
 import numpy as np
 
+from ..entropy.context import Networks
 from ..entropy.learned import ContextNetwork
+from .signs import sign_network, sign_rows
 
-__all__ = ["FILE", "arrays", "context_network", "digest", "starting_rows"]
+__all__ = ["FILE", "arrays", "context_network", "context_networks", "digest", "starting_rows"]
 
-FILE = "context_1.npz"  # belongs to table set 2
+FILE = "context_1.npz"  # belongs to table set 3
 SHA256 = "8029f11e26409c02295ed39e23acbf8ef47627191bf05bd7517ef68705f2a449"
 _ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
 
@@ -38,9 +40,14 @@ def context_network() -> ContextNetwork:
     return _load()[0]
 
 
+def context_networks() -> Networks:
+    """Raises RuntimeError as context_network does."""
+    return Networks(context_network(), sign_network())
+
+
 def starting_rows() -> np.ndarray:
-    """int64 [N_LEARNED_CLASSES, N_SYMBOLS]. Raises RuntimeError as context_network does."""
-    return _load()[1]
+    """int64 [N_LEARNED_CONTEXTS, N_SYMBOLS]. Raises RuntimeError as context_network does."""
+    return np.concatenate([_load()[1], sign_rows()])
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import context, synthesis, tables
+from . import context, signs, synthesis, tables
 
 __all__ = ["shipped"]
 
@@ -18,10 +18,13 @@ def shipped() -> list[dict[str, Any]]:
     Raises RuntimeError when an installed file is not the released one.
     """
     network = context.context_network()
-    n_context = sum(a.size for a in (*network.weights, network.place, *network.bias)) + context.starting_rows().size
+    n_context = sum(a.size for a in (*network.weights, network.place, *network.bias))
+    n_context += context.starting_rows().size - signs.sign_rows().size
+    n_signs = sum(a.size for a in signs.arrays(signs.sign_network(), signs.sign_rows()[:, :2]).values())
     found = [
         (tables.FILE, "range coder: symbol counts of sounds, volumes, smooth levels, MLPs", _n_tables(), tables.SHA256),
-        (context.FILE, "range coder: context network of pictures, table set 2", n_context, context.SHA256),
+        (context.FILE, "range coder: context network of pictures, table set 3", n_context, context.SHA256),
+        (signs.FILE, "range coder: sign network of pictures, table set 3", n_signs, signs.SHA256),
     ]
     for number, digest in synthesis.SHA256.items():
         layers = synthesis.network(number).layers
