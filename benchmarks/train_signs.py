@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional
-from train_context import STEPS, quantised
 
 from inrcodec.entropy.learned import N_LEARNED_CLASSES, LearnedTile
 from inrcodec.entropy.signs import CAP, N_COLOURS, N_SIGN_CLASSES, N_SIGN_FEATURES, POSITIONS, SignNetwork
 from inrcodec.priors import signs
+from inrcodec.priors.train_context import STEPS, quantised
 
 HIDDEN = (64, 24)
 PER_PHOTO = 8  # encodings: tunes in turn; one of them gray, two with other cells

@@ -88,15 +88,16 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
     fitted = field.fit(samples, settings, lambda _: None)
     quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
-    linear = field.linear(weights)
-    decoded, smooth, local = linear.evaluate([np.arange(n) + 0.5 for n in meta.shape], (1.0, 1.0))
-    error = fitted.samples - decoded
+    axes = [np.arange(n) + 0.5 for n in meta.shape]
+    detail, smooth = field.linear(weights, axes, (1.0, 1.0))
+    local, facts = field.local_step(weights, axes), weights[-2]
+    error = fitted.samples - smooth - detail
     return {
-        "detail": ((decoded - smooth) / local).astype(np.float16),
+        "detail": (detail / local).astype(np.float16),
         "wanted": (error / local).astype(np.float16),
-        "relative": (local[..., 0] / linear.step).astype(np.float16),
-        "condition": linear.condition.astype(np.float32),
-        "facts": np.array([linear.step, np.mean(error**2), tune == "perceptual"]),
+        "relative": (local[..., 0] / facts[0]).astype(np.float16),
+        "condition": facts[1:].astype(np.float32),
+        "facts": np.array([facts[0], np.mean(error**2), tune == "perceptual"]),
     }
 
 

@@ -4,7 +4,7 @@
 
 Photos are halved until no side is over 1,024 (their own compression must not be learned), coded at steps from fine
 to coarse under both tunes, all symbols counted by context (those of the learned contexts come with their network, from
-train_context.py). MLP tables are those of rounded normal numbers at many
+`inrcodec prior train --method contexts`). MLP tables are those of rounded normal numbers at many
 scales. Prints the digest that priors/tables.py pins.
 """
 

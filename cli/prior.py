@@ -1,12 +1,14 @@
-"""`inrcodec prior`: trains the networks that ensembles may start from, and says what a prior file holds."""
+"""`inrcodec prior`: trains networks that ensembles start from, and contexts of pictures; says what such files hold."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from inrcodec.cli.options import (
     STREAM,
     How,
@@ -27,26 +29,36 @@ from inrcodec.errors import FormatError
 from inrcodec.settings import PRIOR_METHODS
 
 if TYPE_CHECKING:
+    from inrcodec.fields.base import OnStep
     from inrcodec.priors.meta import MetaSettings, MetaState, Tasks
-    from inrcodec.priors.prior import Prior
+    from inrcodec.priors.train_context import ContextState
     from inrcodec.signals import Signal
+
+CONTEXTS = "contexts"
+# options of networks that ensembles start from
+OF_NETWORKS = (
+    "body", "width", "depth", "omega", "patch", "sparsity", "rounds", "outer_steps", "steps_per_round", "inner_steps",
+    "inner_rate", "outer_rate", "fit_steps", "batch",
+)  # fmt: skip
+S = TypeVar("S", "MetaState", "ContextState")
 
 
 @click.group("prior")
 @version_option
 def prior() -> None:
-    """Train a network that ensembles start from, or look at one.
+    """Train a network that ensembles start from, or the context network of pictures, or look at one.
 
     \b
       inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
       inrcodec encode photo.png --prior photos.inp
       inrcodec decode photo.inr --prior photos.inp
+      inrcodec prior train photos/*.jpg -o contexts.npz --method contexts
     """
 
 
 @prior.command("train")
 @input_args("signals", "SIGNALS...")
-@click.option("-o", "--output", metavar="FILE", required=True, help="The prior, by custom .inp.")
+@click.option("-o", "--output", metavar="FILE", required=True, help="The prior, by custom .inp; contexts .npz.")
 @click.option(
     "--arch", "body", type=click.Choice(("siren", "relu", "fourier")), default="siren", show_default=True,
     help="The network of every cell.",
@@ -58,9 +70,10 @@ def prior() -> None:
 )
 @click.option("--patch", type=click.IntRange(1, 2**20), help="Samples per axis of a cell.  [32; sounds 1024]")
 @click.option(
-    "--method", type=click.Choice(PRIOR_METHODS), default="maml", show_default=True,
-    help="Meta-learning and pruning by magnitude in turns, or one of the baselines of Meta-SparseINR.",
+    "--method", type=click.Choice((*PRIOR_METHODS, CONTEXTS)), default="maml", show_default=True,
+    help="Meta-learning and pruning by magnitude in turns, or one of the baselines of Meta-SparseINR; or contexts.",
 )  # fmt: skip
+@click.option("--steps", type=click.IntRange(1, 10**7), help="Of the training of contexts.  [60000]")
 @click.option("--sparsity", type=float, default=0.8, show_default=True, help="Fraction of the weights to remove.")
 @click.option("--rounds", type=int, help="Prunings it is reached in.  [as many as take 20 % of those left]")
 @click.option("--outer-steps", type=int, default=1000, show_default=True, help="Steps before the first pruning.")
@@ -76,15 +89,21 @@ def prior() -> None:
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
 @limit_option
 @output_options
+@click.pass_context
 def train(
+    context: click.Context,
     *, signals: tuple[str, ...], output: str, body: str, width: int, depth: int, omega: int | None, patch: int | None,
     method: str, sparsity: float, rounds: int | None, fit_steps: int, max_pixels: int, how: How,
-    inner_rate: float | None, outer_rate: float | None, **options: Any,
+    inner_rate: float | None, outer_rate: float | None, steps: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """Learn from SIGNALS where networks of such signals start best, and which of their weights may go.
 
     The prior serves signals of one kind and number of channels: alpha is left out, gray pictures among colour ones
     become colour, and gray pictures alone make a prior for gray ones.
+
+    With --method contexts it is the network by which the codes of pictures choose their probabilities that is learned,
+    and of the other options --steps, --seed and --device apply. A released one is part of the format and of the
+    package; no file can name another yet, so that yours is for looking at, and for making releases.
 
     Training that is interrupted goes on where it was when the command is given again: its state is kept in
     FILE.part until FILE is written; -f starts anew.
@@ -95,15 +114,18 @@ def train(
     """
     if output == STREAM:
         raise click.UsageError("-o -: the prior has to be a file, beside which training keeps its state")
+    _refuse_strangers(context, method)
     if not claim_output(signals[0], output, how, kind="a prior file", folder=False):
         return
-    from inrcodec.formats.files import write_atomically
+    if method == CONTEXTS:
+        _train_contexts(signals, output, how, max_pixels, steps=steps, seed=options["seed"], device=options["device"])
+        return
     from inrcodec.formats.prior_file import pack_prior, unpack_prior
 
     from inrcodec.fields.layers import FOURIER_FEATURES, MlpShape
     from inrcodec.priors import meta
 
-    samples, kind = meta.alike(_read(signals, how, max_pixels))
+    samples, kind = meta.alike([signal for _, signal in _read(signals, how, max_pixels)])
     axes, channels = samples[0].ndim - 1, samples[0].shape[-1]
     side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
     tasks = meta.Tasks.of(samples, (side,) * axes)
@@ -117,13 +139,11 @@ def train(
         outer_rate=outer if outer_rate is None else outer_rate, **options,
     )  # fmt: skip
     shape, settings = meta.plan(shape, asked)
-    state = _run(shape, tasks, settings, output, how)
+    state = _run_meta(shape, tasks, settings, output, how)
     made = meta.make_prior(shape, tasks, settings, state, kind=kind, schedule=schedule, steps=fit_steps, rate=fit)
     data = pack_prior(made)
     unpack_prior(data)  # what cannot be read must not replace the training's state
-    with naming_output(output):
-        write_atomically(output, data, overwrite=True)
-    _part(output).unlink(missing_ok=True)
+    _finish(output, data)
     if not how.quiet:
         say(f"{output}: prior {made.id:016x}, {made.kept:,} of {made.n_parameters:,} weights kept, "
             f"{human_bytes(Path(output).stat().st_size)}")  # fmt: skip
@@ -140,7 +160,7 @@ def info(*, files: tuple[str, ...], as_json: bool) -> None:
       inrcodec prior info
       inrcodec prior info photos.inp
     """
-    from inrcodec.formats.prior_file import read_prior
+    from inrcodec.cli.prior_facts import prior_facts
 
     from inrcodec.priors.shipped import shipped
 
@@ -148,8 +168,8 @@ def info(*, files: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(own) if as_json else _shipped_text(own))
     for path in files:
         check_input(path)
-        facts = {"file": path, "bytes": Path(path).stat().st_size, **_facts(read_prior(path))}
-        click.echo(json.dumps(facts) if as_json else _text(facts))
+        facts, text = prior_facts(path)
+        click.echo(json.dumps(facts) if as_json else text)
 
 
 def _shipped_text(own: dict[str, Any]) -> str:
@@ -157,73 +177,114 @@ def _shipped_text(own: dict[str, Any]) -> str:
     return f"{own['file']}  {own['purpose']}\n  {size}, sha256 {own['sha256'][:16]}…"
 
 
-def _read(sources: tuple[str, ...], how: How, max_values: int) -> list[Signal]:
+def _refuse_strangers(context: click.Context, method: str) -> None:
+    """Raises UsageError for options given that mean nothing to the method."""
+    foreign = {"steps"} if method != CONTEXTS else set(OF_NETWORKS)
+    for option in context.command.params:
+        given = option.name in foreign and context.get_parameter_source(str(option.name)) == ParameterSource.COMMANDLINE
+        if given:
+            raise click.UsageError(f"{option.opts[0]} and --method {method}: the one is not for the other")
+
+
+def _train_contexts(
+    signals: tuple[str, ...], output: str, how: How, max_pixels: int, *, steps: int | None, seed: int, device: str
+) -> None:
+    from inrcodec.formats.context_file import pack_contexts, unpack_contexts
+
+    from inrcodec.fitting import resolve_device
+    from inrcodec.priors import train_context as contexts
+
+    resolve_device(device)  # refuses what is not there before the pictures are read
+    n = steps or contexts.DEFAULT_STEPS
+    pictures = []
+    for source, signal in _read(signals, how, max_pixels):
+        with naming_input(source):
+            pictures.append(contexts.shrunk(signal))
+    mark, first = contexts.fingerprint(pictures, steps=n, seed=seed), contexts.first_state(seed)
+
+    def run(on_step: OnStep, state: ContextState) -> Iterator[ContextState]:
+        return contexts.states(pictures, steps=n, seed=seed, device=device, on_step=on_step, state=state)
+
+    state = _run(
+        output, how, n_steps=n, first=first, run=run, pack=lambda s: contexts.pack_state(s, mark),
+        unpack=lambda data: contexts.unpack_state(data, mark, first),
+    )  # fmt: skip
+    learned, held_out = contexts.split_off(pictures)
+    facts = {
+        "pictures": len(learned), "codes": state.n_codes, "held out": len(held_out),
+        "micro-bits a code": round(1e6 * state.cost), "steps": n, "seed": seed,
+    }  # fmt: skip
+    data = pack_contexts(*contexts.rounded(state), facts)
+    made = unpack_contexts(data)
+    _finish(output, data)
+    if not how.quiet:
+        of = "of pictures held out" if held_out else "of those learned from"
+        say(f"{output}: contexts {made.sha256[:16]}…, {state.cost:.4f} bits a code {of}, {human_bytes(len(data))}")
+
+
+def _read(sources: tuple[str, ...], how: How, max_values: int) -> Iterator[tuple[str, Signal]]:
+    """Name and signal, one after the other."""
     from inrcodec.cli.encode import SUFFIXES
     from inrcodec.formats.files import read_signal
 
     found = find_inputs(sources, how.recursive, lambda p: p.suffix.lower() in SUFFIXES)
-    read = []
     for source, _ in found:
         check_input(source)
         with naming_input(source):
-            read.append(read_signal(source, max_samples=max_values))
-    return read
+            signal = read_signal(source, max_samples=max_values)
+        yield source, signal
 
 
-def _run(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How) -> MetaState:
+def _run_meta(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How) -> MetaState:
+    from inrcodec.priors import meta
+    from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
+
+    mark, first = fingerprint(shape, tasks, settings), meta.first_state(shape, settings)
+    return _run(
+        output, how, n_steps=settings.n_steps, first=first,
+        run=lambda on_step, state: meta.train(shape, tasks, settings, on_step=on_step, state=state),
+        pack=lambda state: pack_state(state, mark), unpack=lambda data: unpack_state(data, mark, first),
+    )  # fmt: skip
+
+
+def _run(
+    output: str, how: How, *, n_steps: int, first: S, run: Callable[[OnStep, S], Iterator[S]],
+    pack: Callable[[S], bytes], unpack: Callable[[bytes], S],
+) -> S:  # fmt: skip
     """Train, with progress; the state is kept beside the output as it goes."""
     from inrcodec.cli.progress import stage_reporter
     from inrcodec.formats.files import write_atomically
 
-    from inrcodec.priors import meta
-    from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
-
-    mark, part = fingerprint(shape, tasks, settings), _part(output)
-    first = state = meta.first_state(shape, settings)
+    part, state = _part(output), first
     if part.exists() and not how.force:
         with naming_input(str(part)):
             try:
-                first = state = unpack_state(part.read_bytes(), mark, first)
+                state = unpack(part.read_bytes())
             except (ValueError, FormatError) as error:
                 raise type(error)(f"{error}; -f starts anew") from None
         if not how.quiet:
-            say(f"{part}: goes on at step {state.step} of {settings.n_steps}")
+            say(f"{part}: goes on at step {state.step} of {n_steps}")
     try:
         with stage_reporter(output, how.progress, how.quiet) as on_step:
-            for state in meta.train(shape, tasks, settings, on_step=on_step or (lambda _: None), state=first):
+            for reached in run(on_step or (lambda _: None), state):
+                state = reached
                 with naming_output(str(part)):
-                    write_atomically(part, pack_state(state, mark), overwrite=True)
+                    write_atomically(part, pack(state), overwrite=True)
     except KeyboardInterrupt:
         if part.exists() and not how.quiet:
             again = "the same command" + (", without -f," if how.force else "")
-            say(f"{part} keeps {state.step} of {settings.n_steps} steps; {again} goes on from there")
+            say(f"{part} keeps {state.step} of {n_steps} steps; {again} goes on from there")
         raise
     return state
 
 
+def _finish(output: str, data: bytes) -> None:
+    from inrcodec.formats.files import write_atomically
+
+    with naming_output(output):
+        write_atomically(output, data, overwrite=True)
+    _part(output).unlink(missing_ok=True)
+
+
 def _part(output: str) -> Path:
     return Path(f"{output}.part")
-
-
-def _facts(p: Prior) -> dict[str, Any]:
-    return {
-        "id": f"{p.id:016x}", "kind": p.kind, "channels": p.fout, "patch": list(p.patch), "body": p.body,
-        "width": p.width, "depth": p.depth, "omega": p.omega, "features": p.features, "method": p.method,
-        "weights": p.n_parameters, "kept": p.kept, "relative": p.relative, "schedule": list(p.schedule),
-        "steps": p.steps, "rate": p.rate, "training": dict(p.facts),
-    }  # fmt: skip
-
-
-def _text(facts: dict[str, Any]) -> str:
-    patch = " × ".join(map(str, facts["patch"][::-1]))
-    rows = [
-        ("", facts["file"]),
-        ("prior", f"{facts['id']}, {facts['bytes']:,} bytes"),
-        ("signals", f"{facts['kind']}, {facts['channels']} channels, cells of {patch} samples"),
-        ("network", f"{facts['body']}, width {facts['width']}, depth {facts['depth']}, omega {facts['omega']}"),
-        ("weights", f"{facts['kept']:,} of {facts['weights']:,} kept"),
-        ("method", facts["method"] + (f", then {facts['schedule'][-1]:,} weights left" if facts["schedule"] else "")),
-        ("fit", f"{facts['steps']} steps of Adam, rate {facts['rate']:g}"),
-        ("trained", ", ".join(f"{name} {value:,}" for name, value in facts["training"].items())),
-    ]
-    return "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)

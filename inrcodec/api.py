@@ -196,7 +196,9 @@ class Reader:
         codes = decoder.codes(payloads)
         if len(wanted) == self.header.n_chunks and not self.truncated:
             self._check_digest(codes)
-        return decoder.render(decoder.weights(codes), settings, sample_type)
+        weights = decoder.weights(codes)
+        del codes  # of a large picture: as much memory again
+        return decoder.render(weights, settings, sample_type)
 
     def sample(self, coords: np.ndarray) -> np.ndarray:
         """The function itself: float64 values [N, C] at positions [N, D] in sample units, axes in array order (y, x
@@ -276,7 +278,7 @@ class Reader:
     def _weights(self) -> tuple[np.ndarray, ...]:
         decoder = self._decoder(MAX_SAMPLES)
         codes = decoder.codes([self._file.payload(i) for i in range(self.header.n_chunks)])
-        return decoder.weights(codes)
+        return decoder.correct(decoder.weights(codes))
 
     def _check_digest(self, codes: tuple[np.ndarray, ...]) -> None:
         from .codec import digest

@@ -110,6 +110,12 @@ class Decoder:
         with _within_memory(), np.errstate(all="ignore"):
             return self.field.dequantize(codes, self.header.quantiser)
 
+    def correct(self, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Weights made ready for `sample` wherever it is, so that it does not do so at every call."""
+        with _within_memory(), np.errstate(all="ignore"):
+            everywhere = [np.array([0.0, n]) for n in self.header.signal.shape]
+            return self.field.correct(weights, everywhere, (1.0,) * len(everywhere))
+
     def render(
         self, weights: Sequence[np.ndarray], settings: DecodeSettings, sample_type: str | None = None
     ) -> tuple[np.ndarray, SignalMeta]:
@@ -128,7 +134,7 @@ class Decoder:
         [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped."""
         meta = self.header.signal
         with _within_memory(), np.errstate(all="ignore"):
-            values = narrow_alpha(self.field.sample(weights, coords), meta)
+            values = narrow_alpha(self.field.sample(self.correct(weights), coords), meta)
             return meta.offset + meta.scale * values if meta.kind == "array" else values
 
 

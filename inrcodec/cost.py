@@ -57,13 +57,15 @@ def mlp_parameters(field: FieldSpec, axes: int, channels: int) -> int:
 def macs_per_sample(header: Header) -> float:
     """Multiply-accumulates per position (all channels) at scale 1, on a lattice.
 
-    Cosines: separable, 2M per axis (two cells overlap), 4 per axis for the splines, the colour rotation. MLPs: one
+    Cosines: separable, 2M per axis (two cells overlap), 4 per axis for the splines, the colour rotation; a synthesis
+    network sees the cosines' sum and one channel's spline, and what it answers goes through the cosines back. MLPs: one
     network per position; a shared body runs once for all cells of one shape, the heads at every position.
     """
     s, f = header.signal, header.field
     if f.body == "cosine":
-        per_value = sum(2 * m for m in largest_cell(header)) + 4 * len(f.pitch)
-        return float(s.channels * (per_value + s.channels)) + (SYNTHESIS_MACS if f.synthesis else 0)
+        cosines, splines = sum(2 * m for m in largest_cell(header)), 4 * len(f.pitch)
+        correction = 2 * s.channels * cosines + splines + SYNTHESIS_MACS if f.synthesis else 0
+        return float(s.channels * (cosines + splines + s.channels) + correction)
     network = len(s.shape) * f.features + _mlp_macs(f, len(s.shape), s.channels)
     if f.arch == "ensemble":
         return float(network)

@@ -23,6 +23,7 @@ __all__ = [
     "FitReport",
     "Keeper",
     "descend",
+    "flushed_denormals",
     "make_adam",
     "resolve_device",
     "threads_for",
@@ -144,7 +145,7 @@ def descend(
     if keeper is not None and (state := keeper.load()) is not None:
         first, best_loss, best_step = state.step, state.best_loss, state.best_step
         best = _restore(parameters, optimiser, state)
-    with _flushed_denormals():
+    with flushed_denormals():
         for step in range(first, iterations + 1):
             timed_out = time_limit_s is not None and time.monotonic() - started >= time_limit_s
             last = step == iterations or timed_out or (patience is not None and step - best_step >= patience)
@@ -229,7 +230,7 @@ def make_adam(parameters: Sequence[torch.Tensor], adam: AdamSettings) -> torch.o
 
 
 @contextmanager
-def _flushed_denormals() -> Iterator[None]:
+def flushed_denormals() -> Iterator[None]:
     """Adam's moments of converged cells sink into denormals, which are up to 100 times slower on CPUs."""
     import torch
 

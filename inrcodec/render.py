@@ -102,6 +102,7 @@ def render(field: Field, weights: Sequence[np.ndarray], out: Lattice) -> np.ndar
     others = [out.positions(d, out.start[d], out.stop[d], times[d]) for d in range(1, len(out.start))]
     per_row = prod(len(x) for x in others) * times[0] * out.meta.channels
     rows = max(1, BLOCK_VALUES // per_row)
+    weights = field.correct(weights, [out.positions(0, out.start[0], out.stop[0], times[0]), *others], out.scale)
     blocks = []
     for first in range(out.start[0], out.stop[0], rows):
         last = min(first + rows, out.stop[0])

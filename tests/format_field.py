@@ -43,17 +43,6 @@ def spline_taps(x: float, n: int, pitch: int) -> dict[int, float]:
     return {i + j: tap for j, tap in enumerate(taps)}
 
 
-def keys_taps(x: float, n: int) -> dict[int, float]:
-    """§9.4, at scale 1: samples and their weights"""
-    u = min(max(x, 0), n) - 0.5
-    taps: dict[int, float] = {}
-    for k in range(math.floor(u) - 1, math.floor(u) + 3):
-        t = abs(k - u)
-        v = 1.5 * t**3 - 2.5 * t**2 + 1 if t < 1 else -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-        taps[min(max(k, 0), n - 1)] = taps.get(min(max(k, 0), n - 1), 0.0) + (v if t < 2 else 0)
-    return taps
-
-
 def residual_of(number: int, base: float, slope: int, shape: Index, detail: Callable) -> Callable[[Index], list[float]]:
     """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
     with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
@@ -123,8 +112,8 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
         return mask_at([(b[c] + b[c + 1]) / 2 for b, c in zip(borders, cell, strict=True)])
 
     @functools.cache
-    def linear(x: Sequence[float]) -> tuple[list[float], list[float]]:
-        """§9: the cosines' sum and the splines' value"""
+    def sums(x: Sequence[float], corrected: bool) -> tuple[list[float], list[float]]:
+        """§9: the cosines' sum and the splines' value; corrected: by §9.4"""
         bases = [
             {
                 (k, c): v
@@ -144,6 +133,8 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
                 code = int(heads[(c, *u, *cell)])
                 size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
                 y[c] += math.copysign(size, code) * weight
+                if corrected and c < (3 if colour in (3, 4) else 1):
+                    y[c] += correction(c, tuple(u), cell) * math.prod(v for _, v in picked)
         if pitch:
             taps = [spline_taps(v, n, p) for v, n, p in zip(x, shape, pitch, strict=True)]
             for picked in itertools.product(*(t.items() for t in taps)):
@@ -154,11 +145,28 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
 
     base = q * (1 + slope / 16 * 0.3)
 
+    @functools.cache
+    def local_step(at: Index) -> float:
+        return base * mask_at([i + 0.5 for i in at])
+
     def detail(at: Index) -> list[float]:
-        centre = tuple(i + 0.5 for i in at)
-        return [v / (base * mask_at(centre)) for v in linear(centre)[0]]
+        return [v / local_step(at) for v in sums(tuple(i + 0.5 for i in at), False)[0]]
 
     residual = residual_of(synthesis, base, slope, shape, detail) if synthesis else None
+
+    @functools.cache
+    def correction(c: int, u: Index, cell: Index) -> float:
+        """§9.4: what a head gains"""
+        lines = [
+            {i: v for i in range(n) if (v := phi(i + 0.5, k, b, j))}
+            for n, k, b, j in zip(shape, u, borders, cell, strict=True)
+        ]
+        total = 0.0
+        for picked in itertools.product(*(line.items() for line in lines)):
+            at = tuple(i for i, _ in picked)
+            total += residual(at)[c] * local_step(at) * math.prod(v for _, v in picked)
+        return total
+
     n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
     rotation = np.eye(channels)
     for k, i in itertools.product(range(n), repeat=2):
@@ -173,13 +181,7 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
         rotation[:3, :3] = np.array(turn) @ rotation[:3, :3]
 
     def value(x: Sequence[float]) -> list[float]:
-        y = [a + b for a, b in zip(*linear(tuple(x)), strict=True)]
-        if residual:
-            taps = [keys_taps(v, n) for v, n in zip(x, shape, strict=True)]
-            for at in itertools.product(*taps):
-                local = base * mask_at([v + 0.5 for v in at])
-                for c, r in enumerate(residual(at)[: 3 if colour in (3, 4) else 1]):
-                    y[c] += r * local * math.prod(t[i] for t, i in zip(taps, at, strict=True))
+        y = [a + b for a, b in zip(*sums(tuple(x), bool(synthesis)), strict=True)]
         centre = 0 if kind == 2 else 0.5
         return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
 

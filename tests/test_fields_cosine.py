@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inrcodec import api
-from inrcodec.cost import macs_per_sample
+from inrcodec.cost import SYNTHESIS_MACS, macs_per_sample
 from inrcodec.fields import axis
 from inrcodec.fields.axis import CosineAxis, SplineAxis, functions_at
 from inrcodec.fields.cosine import CosineField
@@ -146,6 +147,9 @@ def test_cost_of_the_default_grid_is_worked_by_hand() -> None:
     header = api.open(api.encode(np.zeros((32, 48, 3), np.uint8))).header
     # 3 channels of 2 · 16 cosines and 4 splines on each of two axes, and the 3 × 3 rotation
     assert macs_per_sample(header) == 3 * (2 * 32 + 2 * 4) + 9
+    # there and back through the cosines, the spline of the steps, and the network
+    corrected = replace(header, field=replace(header.field, synthesis=1))
+    assert macs_per_sample(corrected) == macs_per_sample(header) + 2 * 3 * 2 * 32 + 2 * 4 + SYNTHESIS_MACS
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "camera.png"])

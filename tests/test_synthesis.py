@@ -11,7 +11,7 @@ from inrcodec.formats.container import InrFile, pack
 from PIL import Image
 
 import inrcodec
-from inrcodec import api
+from inrcodec import api, render
 from inrcodec.codec import Decoder
 from inrcodec.cost import SYNTHESIS_MACS
 from inrcodec.errors import UnsupportedError
@@ -79,7 +79,7 @@ def test_facts_stay_inside_the_bounds_that_sums_are_checked_by(step: float, slop
     assert (np.abs(synthesis.facts(step, slope)[1:]) <= shipped.FACT_LIMITS).all()
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0, 0.4, 0.1])
+@pytest.mark.parametrize("scale", [1.0, 2.0, 0.5, 0.4, 0.1])
 def test_a_region_is_a_cut_from_the_whole_with_the_network_on(picture: bytes, scale: float) -> None:
     file = api.open(picture)
     whole = file.decode(scale=scale)
@@ -88,22 +88,80 @@ def test_a_region_is_a_cut_from_the_whole_with_the_network_on(picture: bytes, sc
         np.testing.assert_array_equal(file.decode(region=(x, y, n, n), scale=scale), whole[y : y + n, x : x + n])
 
 
+def decoded(data: bytes) -> tuple[Decoder, tuple[np.ndarray, ...]]:
+    stream = InrFile.of_bytes(data).stream()
+    decoder = Decoder(stream.header, max_samples=2**24)
+    return decoder, decoder.weights(decoder.codes(stream.payloads))
+
+
+def everywhere(decoder: Decoder) -> list[np.ndarray]:
+    return [np.arange(n) + 0.5 for n in decoder.header.signal.shape]
+
+
 def test_a_region_needs_no_cell_beyond_those_it_asks_for(picture: bytes) -> None:
-    header = InrFile.of_bytes(picture).stream().header
-    decoder = Decoder(header, max_samples=2**24)
-    weights = decoder.weights(decoder.codes(InrFile.of_bytes(picture).stream().payloads))
+    decoder, weights = decoded(picture)
     some_region = ((41, 50), (30, 61))
-    # a quarter and less is rendered at a multiple of the scale, where the network is at work
+    # below a quarter the picture is rendered at a multiple of the scale; the network is left out by the scale itself
     for scale, region in ((1.0, some_region), (2.0, some_region), (0.5, some_region), (0.24, ((10, 12), (7, 15)))):
         settings = DecodeSettings(scale=scale, region=region)
         axes = [np.array([a / scale, b / scale]) for a, b in settings.region or ()]
         cells = decoder.field.cells_for(axes, (scale, scale))
-        heads = np.zeros_like(weights[-1])
+        heads = np.full_like(weights[-1], np.nan)
         at = (..., *(slice(a, b) for a, b in cells))
         heads[at] = weights[-1][at]
-        assert cells != tuple((0, m) for m in header.cells)
+        assert cells != tuple((0, m) for m in decoder.header.cells)
         some, _ = decoder.render((*weights[:-1], heads), settings)
         np.testing.assert_array_equal(some, decoder.render(weights, settings)[0])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.6])
+def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float) -> None:
+    decoder, weights = decoded(picture)
+    field, axes, one = decoder.field, everywhere(decoder), (1.0, 1.0)
+    assert isinstance(field, cosine.CosineField)
+    before = [w.copy() for w in weights]
+    corrected = field.correct(weights, axes, (scale, scale))
+    detail, smooth = field.linear(weights, axes, one)
+    spans = [(0, len(x)) for x in axes]
+    step = field.local_step(weights, axes)
+    residual = synthesis.residual(network(1), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
+    assert np.abs(residual).max() > 0.01
+    # heads are single precision: 24 bits, in the sums of two cells per axis
+    np.testing.assert_allclose(sum(field.linear(corrected, axes, one)), detail + smooth + residual, atol=1e-6, rtol=0)
+    for was, now in zip(before, weights, strict=True):
+        np.testing.assert_array_equal(was, now)
+    assert all(a is b for a, b in zip(field.correct(corrected, axes, one), corrected, strict=True))
+
+
+def test_the_size_of_blocks_does_not_matter(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {scale: api.open(picture).decode(scale=scale) for scale in (1.0, 1.5, 0.5)}
+    monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)  # a row of cells at a time
+    monkeypatch.setattr(render, "BLOCK_VALUES", 5000)
+    for scale, values in whole.items():
+        np.testing.assert_array_equal(api.open(picture).decode(scale=scale), values)
+
+
+def test_thumbnails_do_without_the_network(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    whole = api.open(picture).decode(scale=0.44)
+    np.testing.assert_array_equal(whole, api.open(forced(picture, 0)).decode(scale=0.44))
+    monkeypatch.setattr(synthesis, "convolve", never)
+    for scale in (0.44, 0.24, 0.1):  # 0.24 is rendered at 0.48
+        api.open(picture).decode(scale=scale)
+    with pytest.raises(AssertionError, match="was asked"):
+        api.open(picture).decode(scale=0.46)
+
+
+def test_the_function_is_corrected_once(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    convolve = synthesis.convolve
+    monkeypatch.setattr(synthesis, "convolve", lambda *a: calls.append(1) or convolve(*a))
+    file = api.open(picture)
+    first = file.sample(np.array([[3.3, 4.4]]))
+    np.testing.assert_array_equal(file.sample(np.array([[3.3, 4.4]])), first)
+    assert len(calls) == 1
 
 
 def test_scattered_positions_have_the_values_of_the_lattice(picture: bytes) -> None:

@@ -80,6 +80,14 @@ class Field(ABC):
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Weights from codes."""
 
+    def correct(
+        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
+    ) -> tuple[np.ndarray, ...]:
+        """Weights as `render` and `sample` take them, good for positions no further out than axes, at the scale of the
+        output: what a function depends on of all its weights together is worked out here, once. Weights that come
+        from here stay as they are."""
+        return tuple(weights)
+
     def check(self, codes: Sequence[np.ndarray]) -> None:  # noqa: B027 (most fields take any codes)
         """Raises FormatError for decoded codes that no encoder writes."""
 

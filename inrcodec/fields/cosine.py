@@ -19,6 +19,7 @@ from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import synthesis
 from .axis import CosineAxis, SplineAxis, functions_at
 from .base import Field, OnStep, Progress
+from .synthesis import Span
 
 __all__ = ["CosineField"]
 
@@ -122,7 +123,8 @@ class CosineField(Field):
         masking = self._fit_masking(rotated, spline) if spline is not None and self.spec.masking else None
         heads = None
         if spline is None:
-            heads = np.concatenate([self._analyse(rotated, None, cells) for cells in self._blocks()], self._cell_axis)
+            blocks = [self._analyse_samples(rotated, None, cells) for cells in self._blocks()]
+            heads = np.concatenate(blocks, self._cell_axis)
             heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
         return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune])
@@ -153,15 +155,17 @@ class CosineField(Field):
         masking = self._masking(fitted.masking)
         for cells in self._blocks():
             weights = (
-                self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
+                self._analyse_samples(fitted.samples, spline, cells)
+                if fitted.heads is None
+                else fitted.heads[self._at(cells)]
             )
             scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
         return (*codes, rate_optimal(scaled, self.layouts[-1], trade))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        """Spline float64 [C, *knots], heads float32; with a synthesis network between them what it needs: knots of the
-        steps' logarithm [1, *knots] and facts."""
+        """Spline float64 [C, *knots], heads float32; with a synthesis network between them what `correct` needs: knots
+        of the steps' logarithm [1, *knots] and facts."""
         *spline, heads = codes
         knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
         steps = self._steps(quantiser).astype(np.float32)
@@ -181,34 +185,60 @@ class CosineField(Field):
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
         return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), weights)
 
+    def correct(
+        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
+    ) -> tuple[np.ndarray, ...]:
+        """Spline and heads, the network's residual at scale 1 projected onto the cosines and added to these: the same
+        picture at scale 1, and the formula itself at every other. Heads of cells that no position touches are 0."""
+        if self._network is None or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
+            return tuple(weights)
+        knots, _, facts, heads = weights
+        corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
+        rows, *others = self._touching(axes)
+        for run in self._blocks(rows):
+            cells = ((run.start, run.stop), *others)
+            residual = synthesis.residual(
+                self._network,
+                facts[1:],
+                self._reach(cells),
+                self.signal.shape,
+                lambda spans: self._seen(weights, spans),
+            )
+            at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
+            corrected[at] = heads[at]
+            corrected[: residual.shape[-1]][at] += self._analyse(residual, cells)
+        return knots, corrected
+
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
-        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
-            values = synthesis.add_residual(self.linear(weights), axes, scale)
-        else:
-            values = self._evaluate(weights, axes, scale)[0]
-        return values @ self._rotation + self._centre
+        values, smooth = self.linear(weights, axes, scale)
+        return (values + smooth) @ self._rotation + self._centre
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         per_point = self.signal.channels * int(np.prod([2 * m for m in self.grid.largest]))
         run = max(1, BLOCK_VALUES // per_point)
         blocks = [self._sample_block(weights, coords[at : at + run]) for at in range(0, len(coords), run)]
         values = np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
-        if self._network is not None:
-            residual = synthesis.sample_residual(self.linear(weights), coords)
-            values[:, : residual.shape[1]] += residual
         return values @ self._rotation + self._centre
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
-        """One cell more on either side than hold the positions, and those the network sees: neighbours overlap."""
-        # whatever the scale: a small one is rendered at a multiple, where the network may be at work
-        if self._network is not None:
-            reach = [synthesis.margin(self._network, s) for s in scale]
-            axes = [
-                np.clip([x.min() - r, x.max() + r], 0, n)
-                for x, r, n in zip(axes, reach, self.signal.shape, strict=True)
-            ]
-        spans = super().cells_for(axes, scale)
-        return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
+        """Those that the positions touch, and those that the network sees around them."""
+        cells = self._touching(axes)
+        if self._network is None or min(scale) < synthesis.MIN_SCALE:
+            return cells
+        spans = synthesis.seen(self._network, self._reach(cells), self.signal.shape)
+        return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
+
+    def linear(
+        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
+        smooth = self._evaluate_spline(weights[0], axes) if self._splines else np.zeros(())
+        return self._synthesise(weights[-1], axes, scale), smooth
+
+    def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
+        """[*n, 1], from what `dequantize` gives under a network."""
+        _, masks, facts, _ = weights
+        return np.asarray(facts[0] * np.exp2(np.clip(self._evaluate_spline(masks, axes), -8, 8)))
 
     # --- the pieces, in the order they are used
 
@@ -225,11 +255,32 @@ class CosineField(Field):
         """Of the first axis's cells in the heads."""
         return 1 + len(self.grid.cells)
 
-    def _blocks(self) -> list[slice]:
-        """Runs of cells of the first axis that are worked on at a time."""
+    def _blocks(self, rows: Span | None = None) -> list[slice]:
+        """Runs of cells of the first axis, of all or of those in rows, that are worked on at a time."""
+        start, stop = rows or (0, self.grid.cells[0])
         per_cell = max(1, self.signal.n_values // self.grid.cells[0])
         run = max(1, BLOCK_VALUES // per_cell)
-        return [slice(a, min(a + run, self.grid.cells[0])) for a in range(0, self.grid.cells[0], run)]
+        return [slice(a, min(a + run, stop)) for a in range(start, stop, run)]
+
+    def _touching(self, axes: Sequence[np.ndarray]) -> tuple[Span, ...]:
+        """Per axis the cells whose functions live at these positions: those that hold them, and their neighbours."""
+        spans = super().cells_for(axes, (1.0,) * len(axes))
+        return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
+
+    def _reach(self, cells: Sequence[Span]) -> tuple[Span, ...]:
+        """Per axis the samples at which the functions of a run of cells live: half the smaller of two neighbours
+        beyond their common border."""
+        spans = []
+        for b, sizes, (first, stop) in zip(self.grid.borders, self.grid.sizes, cells, strict=True):
+            before = min(sizes[first - 1 : first + 1]) // 2 if first else 0
+            after = min(sizes[stop - 1 : stop + 1]) // 2 if stop < len(sizes) else 0
+            spans.append((b[first] - before, b[stop] + after))
+        return tuple(spans)
+
+    def _seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+        """What a network sees at the samples in spans: synthesis.See."""
+        axes = _centres(spans)
+        return self._synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
 
     def _spline_step(self, quantiser: Quantiser) -> float:
         # knots are values, heads are orthonormal: over M samples per axis a value weighs √M times as much
@@ -285,49 +336,29 @@ class CosineField(Field):
             samples = np.moveaxis(axis.project(flat).reshape(-1, *samples.shape[1:]), 0, -1)
         return samples
 
-    def _analyse(self, samples: np.ndarray, spline: np.ndarray | None, cells: slice) -> np.ndarray:
-        """Heads [C, *frequencies, *cells] of a run of cells of the first axis: the projection of the residual."""
-        borders = self.grid.borders
-        first, last = max(cells.start - 1, 0), min(cells.stop + 1, self.grid.cells[0])
-        rows = slice(borders[0][first], borders[0][last])
-        axes = [np.arange(rows.start, rows.stop) + 0.5, *(np.arange(b[-1]) + 0.5 for b in borders[1:])]
-        residual = samples[rows].astype(np.float64)
+    def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
+        """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""
+        cells = ((rows.start, rows.stop), *((0, m) for m in self.grid.cells[1:]))
+        spans = self._reach(cells)
+        values = samples[spans[0][0] : spans[0][1]].astype(np.float64)
         if spline is not None:
-            residual -= self._evaluate_spline(spline, axes)
-        for d, (b, x) in enumerate(zip(borders, axes, strict=True)):
+            values -= self._evaluate_spline(spline, _centres(spans))
+        return self._analyse(values, cells)
+
+    def _analyse(self, values: np.ndarray, cells: Sequence[Span]) -> np.ndarray:
+        """Values [*n, C] at the samples that cells reach -> heads [C, *frequencies, *cells]: the projection."""
+        for b, (first, stop), x in zip(self.grid.borders, cells, _centres(self._reach(cells)), strict=True):
             # [n_d, …] -> [m_d, M_d, …] -> both at the end; after all axes: [C, m_0, M_0, m_1, M_1, …]
             basis = CosineAxis(b, x)
-            out = basis.analyse(residual.reshape(residual.shape[0], -1))
-            if d == 0:  # the outer neighbours were there for their overlap only
-                out = out[cells.start - basis.cells.start : cells.stop - basis.cells.start]
-            residual = np.moveaxis(out.reshape(*out.shape[:2], *residual.shape[1:]), (0, 1), (-2, -1))
-        n = len(borders)
-        return residual.transpose(0, *(2 * d + 2 for d in range(n)), *(2 * d + 1 for d in range(n)))
+            out = basis.analyse(values.reshape(values.shape[0], -1))
+            out = out[first - basis.cells.start : stop - basis.cells.start]  # neighbours live there as well
+            values = np.moveaxis(out.reshape(*out.shape[:2], *values.shape[1:]), (0, 1), (-2, -1))
+        n = len(cells)
+        return values.transpose(0, *(2 * d + 2 for d in range(n)), *(2 * d + 1 for d in range(n)))
 
-    def _evaluate(
-        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The linear field's values and its smooth level's, [*n, C], on rotated channels."""
+    def _synthesise(self, heads: np.ndarray, axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
+        """Heads -> values [*n, C] on a lattice; one axis after the other, last first."""
         bases = [CosineAxis(b, x, s) for b, x, s in zip(self.grid.borders, axes, scale, strict=True)]
-        values = self._synthesise(weights[-1], bases)
-        if not self._splines:
-            return values, np.zeros(())
-        smooth = self._evaluate_spline(weights[0], axes)
-        return values + smooth, smooth
-
-    def linear(self, weights: Sequence[np.ndarray]) -> synthesis.Linear:
-        """What the synthesis network corrects; for fields that have one."""
-        assert self._network is not None
-        _, masks, facts, _ = weights
-
-        def evaluate(axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            step = facts[0] * np.exp2(np.clip(self._evaluate_spline(masks, axes), -8, 8))
-            return (*self._evaluate(weights, axes, scale), step)
-
-        return synthesis.Linear(self._network, facts[0], facts[1:], self.signal.shape, evaluate)
-
-    def _synthesise(self, heads: np.ndarray, bases: Sequence[CosineAxis]) -> np.ndarray:
-        """Heads -> values [*n, C]; one axis after the other, last first."""
         n = len(bases)
         chosen: tuple[Any, ...] = (..., *(b.cells for b in bases))
         x = heads[chosen].astype(np.float64)
@@ -350,7 +381,7 @@ class CosineField(Field):
     def _sample_block(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         """Positions [N, D] -> values [N, C]: the two cells per axis that each position touches, contracted axis by
         axis with their functions there."""
-        *spline, heads = weights
+        heads = weights[-1]
         n_axes, n = coords.shape[1], len(coords)
         axes = [functions_at(b, x) for b, x in zip(self.grid.borders, coords.T, strict=True)]
         cells = [c.reshape(n, *(2 if d == i else 1 for i in range(n_axes))) for d, (c, _) in enumerate(axes)]
@@ -362,8 +393,8 @@ class CosineField(Field):
             x = np.moveaxis(x, 2 + d, -1)
             x = np.einsum("n...sm,nsm->n...", x, axes[d][1])
         values = x
-        if spline:
-            knots = spline[0]
+        if self._splines:
+            knots = weights[0]
             for d, axis in reversed(list(enumerate(self._splines))):
                 rows = axis.evaluate(np.eye(axis.n_knots), coords[:, d])  # [N, knots]
                 knots = (
@@ -373,3 +404,8 @@ class CosineField(Field):
                 )
             values = values + knots
         return values
+
+
+def _centres(spans: Sequence[Span]) -> list[np.ndarray]:
+    """Positions of the samples in spans."""
+    return [np.arange(a, b) + 0.5 for a, b in spans]

@@ -27,6 +27,7 @@ from .ensemble import default_omega, round_codes, whole_step
 from .heads import distinct_shapes, orthonormalise, residual, solve_heads
 from .layers import FOURIER_FEATURES, MlpShape, evaluate
 from .locate import RUN_LIMIT, axis_runs, gather, lattice_blocks, point_blocks, product_block
+from .sensitivity import rounding_cost
 
 __all__ = ["MultiheadMlpField"]
 
@@ -302,16 +303,17 @@ class MultiheadMlpField(Field):
         """Equal slopes: one weight of the body, rounded, may cost what one weight of one head costs, step² / 12 over
         G · C. Measured by rounding; the last layer turns features among each other, hence a step of its own."""
         n_heads = self.grid.n_cells * self.signal.channels
-        rng = np.random.default_rng(0)
-        before = self.residual(body, values, u, rows)
         n_groups = int(self._groups[-1]) + 1
         spreads, limits = np.empty(n_groups), np.empty(n_groups)
+
+        def error(moved: np.ndarray) -> float:
+            return self.residual(moved, values, u, rows)
+
         for g in range(n_groups):
             own = self._groups == g
             span = max(float(np.abs(body[0, own]).max()), 1e-6)
-            moved, step = body.copy(), span / 128
-            moved[0, own] += (rng.random(int(own.sum())) - 0.5) * step
-            cost = max(self.residual(moved, values, u, rows) - before, 1e-14) / (step**2 * own.sum())
+            step = span / 128
+            cost = max(rounding_cost(error, body, own, step), 1e-14) / (step**2 * own.sum())
             spreads[g], limits[g] = 1 / math.sqrt(12 * n_heads * cost), span / 16
         if self.shape.fout:
             spreads[-2:], limits[-2:] = 1e6, LAST_STEP / math.sqrt(self.spec.width)

@@ -9,27 +9,61 @@ from importlib import resources
 
 import numpy as np
 
+from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.context import Networks
-from ..entropy.learned import ContextNetwork
+from ..entropy.learned import N_COLOURS, N_FEATURES, N_LEARNED_CLASSES, POSITIONS, ContextNetwork
 from .signs import sign_network, sign_rows
 
-__all__ = ["FILE", "arrays", "context_network", "context_networks", "digest", "starting_rows"]
+__all__ = [
+    "FILE",
+    "ORDER",
+    "SHA256",
+    "arrays",
+    "context_network",
+    "context_networks",
+    "digest",
+    "from_arrays",
+    "starting_rows",
+]
 
 FILE = "context_1.npz"  # belongs to table set 3
 SHA256 = "8029f11e26409c02295ed39e23acbf8ef47627191bf05bd7517ef68705f2a449"
-_ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
+ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
 
 
 def arrays(network: ContextNetwork, rows: np.ndarray) -> dict[str, np.ndarray]:
     """The file's arrays: rows uint16 [N_LEARNED_CLASSES, N_SYMBOLS]."""
     whole = (*network.weights, network.place, *network.bias, np.array(network.shift), np.array([network.limit]))
-    return dict(zip(_ORDER, (*(np.asarray(a, np.int32) for a in whole), rows), strict=True))
+    return dict(zip(ORDER, (*(np.asarray(a, np.int32) for a in whole), rows), strict=True))
+
+
+def from_arrays(saved: dict[str, np.ndarray]) -> tuple[ContextNetwork, np.ndarray]:
+    """Inverse of `arrays`. Raises ValueError where they do not fit together, or make sums that may not be exact."""
+    second = saved["second"]
+    if second.ndim != 2:
+        raise ValueError(f"second of {second.ndim} axes, wanted 2")
+    h1, h0 = second.shape
+    wanted = {
+        "first": (h0, N_FEATURES), "second": (h1, h0), "last": (h1,), "place": (POSITIONS, POSITIONS, N_COLOURS, 2, h0),
+        "bias_second": (h1,), "bias_last": (1,), "shift": (3,), "limit": (1,), "rows": (N_LEARNED_CLASSES, N_SYMBOLS),
+    }  # fmt: skip
+    for name in ORDER:
+        a, kind = saved[name], np.dtype(np.uint16 if name == "rows" else np.int32)
+        if a.shape != wanted[name] or a.dtype != kind:
+            raise ValueError(f"{name} of {a.dtype} {a.shape}, wanted {kind} {wanted[name]}")
+    *layers, place, bias_second, bias_last, shift, limit, rows = (saved[name] for name in ORDER)
+    first, second, last = layers
+    low, middle, high = shift.tolist()
+    if not all(0 <= s < 24 for s in (low, middle, high)) or limit[0] < 1 or not (rows.sum(1) > 0).all():
+        raise ValueError("shifts, limit or rows out of range")
+    network = ContextNetwork((first, second, last), place, (bias_second, bias_last), (low, middle, high), int(limit[0]))
+    return network, rows.astype(np.int64)
 
 
 def digest(saved: dict[str, np.ndarray]) -> str:
     """SHA-256 of all arrays as little-endian int32, in the file's order."""
     h = hashlib.sha256()
-    for name in _ORDER:
+    for name in ORDER:
         h.update(np.ascontiguousarray(saved[name], "<i4").tobytes())
     return h.hexdigest()
 
@@ -54,10 +88,7 @@ def starting_rows() -> np.ndarray:
 def _load() -> tuple[ContextNetwork, np.ndarray]:
     data = resources.files(__package__).joinpath(FILE).read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        saved = {name: archive[name] for name in _ORDER}
+        saved = {name: archive[name] for name in ORDER}
     if digest(saved) != SHA256:
         raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
-    first, second, last, place, bias_second, bias_last, shift, limit, rows = (saved[name] for name in _ORDER)
-    low, middle, high = shift.tolist()
-    network = ContextNetwork((first, second, last), place, (bias_second, bias_last), (low, middle, high), int(limit[0]))
-    return network, rows.astype(np.int64)
+    return from_arrays(saved)

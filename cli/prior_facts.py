@@ -1,0 +1,83 @@
+"""What `inrcodec prior info` says of a file, for people and for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inrcodec.formats import context_file
+from inrcodec.formats.context_file import ContextFile
+from inrcodec.formats.prior_file import read_prior
+
+from inrcodec.entropy.learned import N_COLOURS, POSITIONS
+from inrcodec.priors.context import SHA256
+from inrcodec.priors.prior import Prior
+
+__all__ = ["prior_facts"]
+
+
+def prior_facts(path: str) -> tuple[dict[str, Any], str]:
+    """Facts of a file of any kind of prior, and the lines that say them."""
+    with open(path, "rb") as file:
+        magic = file.read(len(context_file.MAGIC))
+    facts: dict[str, Any] = {"file": path, "bytes": Path(path).stat().st_size}
+    if magic == context_file.MAGIC:
+        facts |= _context_facts(context_file.read_contexts(path))
+        rows = _context_rows(facts)
+    else:
+        facts |= _start_facts(read_prior(path))
+        rows = _start_rows(facts)
+    return facts, "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
+
+
+def _context_facts(c: ContextFile) -> dict[str, Any]:
+    net = c.network
+    return {
+        "sha256": c.sha256, "kind": "image", "purpose": "contexts", "released": c.sha256 == SHA256,
+        "features": net.weights[0].shape[1], "hidden": [len(w) for w in net.weights[:2]], "classes": len(c.rows),
+        "positions": POSITIONS, "colours": N_COLOURS,
+        "parameters": sum(a.size for a in (*net.weights, net.place, *net.bias)), "symbols": c.rows.size,
+        "training": c.facts,
+    }  # fmt: skip
+
+
+def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    layers = " → ".join(map(str, (facts["features"], *facts["hidden"], 1)))
+    rows = [
+        ("", facts["file"]),
+        ("contexts", f"sha256 {facts['sha256'][:16]}…, {facts['bytes']:,} bytes"),
+        ("signals", f"{facts['kind']}, {facts['colours']} colours, {facts['positions']}² classes of frequencies"),
+        ("network", f"{layers}, {facts['parameters']:,} numbers"),
+        ("tables", f"{facts['classes']} classes, {facts['symbols']:,} counts"),
+        ("used", "by every picture: table set 2" if facts["released"] else "by no file: it is not a released one"),
+    ]
+    trained = dict(facts["training"])
+    if trained:
+        cost = trained.pop("micro-bits a code") / 1e6
+        of = "held out" if trained["held out"] else "learned from"
+        said = ", ".join(f"{name} {value:,}" for name, value in trained.items())
+        rows.append(("trained", f"{said}; {cost:.4f} bits a code {of}"))
+    return rows
+
+
+def _start_facts(p: Prior) -> dict[str, Any]:
+    return {
+        "id": f"{p.id:016x}", "kind": p.kind, "channels": p.fout, "patch": list(p.patch), "body": p.body,
+        "width": p.width, "depth": p.depth, "omega": p.omega, "features": p.features, "method": p.method,
+        "weights": p.n_parameters, "kept": p.kept, "relative": p.relative, "schedule": list(p.schedule),
+        "steps": p.steps, "rate": p.rate, "training": dict(p.facts),
+    }  # fmt: skip
+
+
+def _start_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    patch = " × ".join(map(str, facts["patch"][::-1]))
+    return [
+        ("", facts["file"]),
+        ("prior", f"{facts['id']}, {facts['bytes']:,} bytes"),
+        ("signals", f"{facts['kind']}, {facts['channels']} channels, cells of {patch} samples"),
+        ("network", f"{facts['body']}, width {facts['width']}, depth {facts['depth']}, omega {facts['omega']}"),
+        ("weights", f"{facts['kept']:,} of {facts['weights']:,} kept"),
+        ("method", facts["method"] + (f", then {facts['schedule'][-1]:,} weights left" if facts["schedule"] else "")),
+        ("fit", f"{facts['steps']} steps of Adam, rate {facts['rate']:g}"),
+        ("trained", ", ".join(f"{name} {value:,}" for name, value in facts["training"].items())),
+    ]

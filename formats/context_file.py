@@ -1,0 +1,80 @@
+"""Turns a context network into the bytes of a .npz and back: the file of table set 2, and what is trained to be one.
+
+FORMAT.md §7.9 has its arrays; `facts`, which decoding does not need, says how it was trained.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from inrcodec.entropy.learned import ContextNetwork
+from inrcodec.errors import FormatError
+from inrcodec.priors.context import ORDER, arrays, digest, from_arrays
+
+__all__ = ["FACTS", "MAGIC", "ContextFile", "pack_contexts", "read_contexts", "unpack_contexts"]
+
+MAGIC = b"PK\x03\x04"
+MAX_FILE_BYTES = 2**22
+MAX_VALUES_BYTES = 2**24  # unpacked
+# int64 [len(FACTS)]: pictures learned from, codes of them, pictures held out, micro-bits a code of those
+FACTS = ("pictures", "codes", "held out", "micro-bits a code", "steps", "seed")
+
+
+@dataclass(frozen=True)
+class ContextFile:
+    """rows int64 [N_LEARNED_CLASSES, N_SYMBOLS]: starting tables. sha256: what a table set is pinned by. facts: of
+    FACTS; none in released files."""
+
+    network: ContextNetwork
+    rows: np.ndarray
+    sha256: str
+    facts: dict[str, int]
+
+
+def pack_contexts(network: ContextNetwork, rows: np.ndarray, facts: dict[str, int]) -> bytes:
+    """rows: uint16."""
+    file = io.BytesIO()
+    saved = arrays(network, rows)
+    saved["facts"] = np.array([facts[name] for name in FACTS], np.int64)
+    np.savez_compressed(file, **saved)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def unpack_contexts(data: bytes) -> ContextFile:
+    """Raises FormatError for anything that is no whole file of this version's contexts."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_VALUES_BYTES:
+            raise FormatError(f"context network of {size:,} bytes unpacked, limit {MAX_VALUES_BYTES:,}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            saved = {name: file[name] for name in ORDER}
+            facts = file["facts"] if "facts" in file else np.zeros(0, np.int64)
+    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+            RuntimeError):  # fmt: skip
+        raise FormatError("not a context network, or a damaged one") from None
+    try:
+        network, rows = from_arrays(saved)
+    except ValueError as error:
+        raise FormatError(f"context network: {error}") from None
+    if facts.dtype != np.int64 or facts.shape not in ((0,), (len(FACTS),)):
+        raise FormatError(f"context network: facts of {facts.dtype} {facts.shape}, wanted int64 ({len(FACTS)},)")
+    return ContextFile(network, rows, digest(saved), dict(zip(FACTS, facts.tolist(), strict=False)))
+
+
+def read_contexts(path: str | os.PathLike[str]) -> ContextFile:
+    """Raises FormatError with the path in front; OSError."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        if len(data) > MAX_FILE_BYTES:
+            raise FormatError(f"context network of more than {MAX_FILE_BYTES:,} bytes")
+        return unpack_contexts(data)
+    except FormatError as error:
+        raise FormatError(f"{os.fsdecode(path)}: {error}") from None
