@@ -165,7 +165,7 @@ def rounded(network: FloatNetwork) -> SignNetwork:
         size=whole(network.size, scale * unit / 4, np.int32),
         second=whole(network.second.weight, scale, np.int16),
         bias=whole(network.second.bias, scale * unit, np.int32),
-        last=whole(network.last.weight[0], scale / (2 * LOGIT * 4), np.int16),
+        last=whole(-network.last.weight[0], scale / (2 * LOGIT * 4), np.int16),  # above 0: positive
         shift=(WEIGHT_BITS - 2, WEIGHT_BITS, WEIGHT_BITS + ACTIVATION_BITS - 3),
         limit=LIMIT,
     )

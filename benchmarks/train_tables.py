@@ -25,7 +25,7 @@ from inrcodec.entropy.tables import AdaptiveTables
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
 from inrcodec.priors import tables
-from inrcodec.priors.context import context_networks
+from inrcodec.priors.networks import context_networks
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
 from inrcodec.stream import plan

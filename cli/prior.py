@@ -189,10 +189,9 @@ def _refuse_strangers(context: click.Context, method: str) -> None:
 def _train_contexts(
     signals: tuple[str, ...], output: str, how: How, max_pixels: int, *, steps: int | None, seed: int, device: str
 ) -> None:
-    from inrcodec.formats.context_file import pack_contexts, unpack_contexts
-
     from inrcodec.fitting import resolve_device
     from inrcodec.priors import train_context as contexts
+    from inrcodec.priors.context_file import pack_contexts, unpack_contexts
 
     resolve_device(device)  # refuses what is not there before the pictures are read
     n = steps or contexts.DEFAULT_STEPS

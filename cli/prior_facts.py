@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inrcodec.formats import context_file
-from inrcodec.formats.context_file import ContextFile
 from inrcodec.formats.prior_file import read_prior
 
 from inrcodec.entropy.learned import N_COLOURS, POSITIONS
+from inrcodec.priors import context_file
 from inrcodec.priors.context import SHA256
+from inrcodec.priors.context_file import ContextFile
 from inrcodec.priors.prior import Prior
 
 __all__ = ["prior_facts"]

@@ -10,7 +10,7 @@ import numpy as np
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.context import open_tile, tile_kind
 from .entropy.learned import N_LEARNED_CLASSES
-from .priors.context import context_networks
+from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 

@@ -12,7 +12,8 @@ from inrcodec.entropy.learned import N_LEARNED_CLASSES, LearnedTile
 from inrcodec.entropy.range_coder import RangeCoder
 from inrcodec.entropy.signs import N_SIGN_CLASSES, N_SIGN_FEATURES, SignNetwork, Signs
 from inrcodec.priors import signs
-from inrcodec.priors.context import context_network, context_networks
+from inrcodec.priors.context import context_network
+from inrcodec.priors.networks import context_networks
 from inrcodec.priors.signs import sign_network, sign_rows
 from inrcodec.priors.tables import starting_counts
 from inrcodec.stream import TensorLayout, plan

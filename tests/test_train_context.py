@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from inrcodec.cli.failures import run_command
 from inrcodec.cli.main import inrcodec as command
-from inrcodec.formats.context_file import FACTS, pack_contexts, read_contexts, unpack_contexts
 from inrcodec.formats.files import read_signal
 from PIL import Image
 
@@ -24,6 +23,8 @@ from inrcodec.entropy.alphabet import N_SYMBOLS, split
 from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, LearnedTile
 from inrcodec.errors import FormatError
 from inrcodec.priors import context, train_context
+from inrcodec.priors.context_file import FACTS, pack_contexts, read_contexts, unpack_contexts
+from inrcodec.priors.signs import sign_network
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -61,7 +62,7 @@ def test_the_recorder_sees_the_codes_of_the_tile(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(train_context, "KEPT_QUIET", 1.0)
     codes = np.random.default_rng(0).integers(-3, 4, (3, 4, 4, 3, 2)).astype(np.int32)
     recorder = train_context.Recorder(np.random.default_rng(0))
-    LearnedTile(codes, None, recorder).run(0, 7, np.full(3, 7), recorder.code)
+    LearnedTile(codes, None, recorder, sign_network()).run(0, 7, np.full(3, 7), recorder.code)
     seen = np.concatenate(recorder.symbols)
     assert np.array_equal(np.bincount(seen, minlength=4), np.bincount(split(np.abs(codes.ravel()))[0], minlength=4))
     assert np.concatenate(recorder.features).shape == (codes.size, N_FEATURES)

