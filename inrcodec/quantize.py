@@ -13,23 +13,32 @@ from .priors.context import context_network
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 
-__all__ = ["rate_optimal", "to_codes"]
+__all__ = ["dead_zone", "rate_optimal", "to_codes"]
 
 LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded
+ROUNDING = 0.44  # a magnitude is rounded up from 1 − this on, where nothing is known of prices
 
 
-def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.ndarray:
+def dead_zone(scaled: np.ndarray) -> np.ndarray:
+    """Scaled weights w/step -> int32 codes, a little towards 0: closed form."""
+    return to_codes(np.copysign(np.floor(np.abs(scaled) + np.float32(ROUNDING)), scaled))
+
+
+def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quick: bool = False) -> np.ndarray:
     """Scaled weights w/step [C, *frequencies, *cells] -> int32 codes.
 
     Of the two nearest magnitudes the one with the smaller (|w| − |code|)² + trade · bits, in units of squared steps.
     Weights are visited in the order of the entropy coder, so every price is that under the codes already chosen, in
     the contexts the decoder will see; only the adaptation of the tables is left out. One greedy pass. At high rate
     D ~ 2^(−2 bits) / 12 makes trade = ln 2 / 6 = .116 the slope of the rate–distortion curve (Sullivan & Wiegand
-    1998 have the argument).
+    1998 have the argument). quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
-    price = trade * _bits(tile_kind(layout))
+    kind = tile_kind(layout)
+    if quick and kind == "learned":
+        kind = "cosine"
+    price = trade * _bits(kind)
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         magnitude = np.abs(weights)
@@ -44,7 +53,7 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = open_tile(chosen[index], layout, part, context_network)
+        model = open_tile(chosen[index], layout, part, context_network, kind)
         model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
     return chosen.astype(np.int32)
 

@@ -285,9 +285,15 @@ def tile_kind(layout: TensorLayout) -> str:
     return {1: "time", 2: "learned"}.get(len(layout.frequencies), "cosine")
 
 
-def open_tile(codes: np.ndarray, layout: TensorLayout, part: Part, network: Callable[[], ContextNetwork]) -> TileModel:
-    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile."""
-    kind, valid, n_axes = tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
+def open_tile(
+    codes: np.ndarray,
+    layout: TensorLayout,
+    part: Part,
+    network: Callable[[], ContextNetwork],
+    kind: str | None = None,
+) -> TileModel:
+    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. kind: another than files have."""
+    kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
         return LearnedTile(codes, valid, network())
     return _MODELS[kind](codes, valid, n_axes, layout.bands)

@@ -12,13 +12,13 @@ import numpy as np
 from ..colour import fit_rotation, rotation
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import rate_optimal, to_codes
+from ..quantize import dead_zone, rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import synthesis
 from .axis import CosineAxis, SplineAxis, functions_at
-from .base import Field, OnStep, Progress
+from .base import Field, OnStep, Progress, Stage
 
 __all__ = ["CosineField"]
 
@@ -65,6 +65,7 @@ class Fitted:
     heads: np.ndarray | None
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
+    effort: int  # up to 1 codes are rounded without prices, up to 2 under quickly made ones
 
 
 class CosineField(Field):
@@ -125,7 +126,22 @@ class CosineField(Field):
             heads = np.concatenate([self._analyse(rotated, None, cells) for cells in self._blocks()], self._cell_axis)
             heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
-        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune])
+        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort)
+
+    @classmethod
+    def stages(cls) -> tuple[Stage, ...]:
+        from .cosine_stages import STAGES
+
+        return STAGES
+
+    def distortion(self, fitted: Fitted, quantiser: Quantiser, error: np.ndarray) -> float:
+        """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""
+        rotated = error @ self._rotation.T.astype(np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        total = 0.0
+        for cells in self._blocks():
+            total += float(np.square(self._analyse(rotated, None, cells) / (steps * masking[self._at(cells)])).sum())
+        return total
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
         """Quality 75 is a step of 22.5/255, 100 is half an 8-bit level, times Tuning.first_step. A sound's quality is
@@ -156,8 +172,10 @@ class CosineField(Field):
                 self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
             )
             scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        if fitted.effort <= 1:
+            return (*codes, dead_zone(scaled))
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
-        return (*codes, rate_optimal(scaled, self.layouts[-1], trade))
+        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.effort <= 2))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a synthesis network between them what it needs: knots of the
