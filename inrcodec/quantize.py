@@ -13,16 +13,10 @@ from .priors.context import context_network
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 
-__all__ = ["dead_zone", "rate_optimal", "to_codes"]
+__all__ = ["rate_optimal", "to_codes"]
 
 LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded
-ROUNDING = 0.44  # a magnitude is rounded up from 1 − this on, where nothing is known of prices
-
-
-def dead_zone(scaled: np.ndarray) -> np.ndarray:
-    """Scaled weights w/step -> int32 codes, a little towards 0: closed form."""
-    return to_codes(np.copysign(np.floor(np.abs(scaled) + np.float32(ROUNDING)), scaled))
 
 
 def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quick: bool = False) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from ..colour import fit_rotation, rotation
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import dead_zone, rate_optimal, to_codes
+from ..quantize import rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
@@ -24,6 +24,7 @@ __all__ = ["CosineField"]
 
 SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
+PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
 
 
@@ -65,7 +66,7 @@ class Fitted:
     heads: np.ndarray | None
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
-    effort: int  # up to 1 codes are rounded without prices, up to 2 under quickly made ones
+    quick: bool  # choose codes under quick prices
 
 
 class CosineField(Field):
@@ -103,7 +104,9 @@ class CosineField(Field):
             pitch=tuple(pitch),
             rotation=quaternion,
             masking=tuning.masking and image,
-            synthesis=tuning.synthesis if image and settings.synthesis == "auto" else 0,
+            synthesis=tuning.synthesis
+            if image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
+            else 0,
         )
 
     @property
@@ -126,7 +129,7 @@ class CosineField(Field):
             heads = np.concatenate([self._analyse(rotated, None, cells) for cells in self._blocks()], self._cell_axis)
             heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
-        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort)
+        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort <= QUICK_EFFORT)
 
     @classmethod
     def stages(cls) -> tuple[Stage, ...]:
@@ -172,10 +175,8 @@ class CosineField(Field):
                 self._analyse(fitted.samples, spline, cells) if fitted.heads is None else fitted.heads[self._at(cells)]
             )
             scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
-        if fitted.effort <= 1:
-            return (*codes, dead_zone(scaled))
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
-        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.effort <= 2))
+        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.quick))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a synthesis network between them what it needs: knots of the
