@@ -1,6 +1,6 @@
 """Takes the default field's tools away one at a time and prints what each is worth in BD-rate on photos.
 
-    python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES]
+    python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES] [--effort 1,5,9]
 
 Real files; against Pillow's JPEG 4:4:4 and WebP: PSNR over 28 to 38 dB, with --tune perceptual SSIMULACRA2 over 30
 to 80.
@@ -56,17 +56,21 @@ def main() -> None:
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--tune", choices=["psnr", "perceptual"], default="psnr")
     parser.add_argument("--only", help="names, joined by commas")
+    parser.add_argument("--effort", default="5", help="1 to 9, several joined by commas: all for each")
     asked = parser.parse_args()
     figure = "psnr" if asked.tune == "psnr" else "ssimulacra2"
     eyes = asked.tune == "perceptual"
     peers = [peer("jpeg"), peer("webp")]
     anchors = measure_ladder(peers, asked.photos, with_ssimulacra2=eyes)
-    for name in asked.only.split(",") if asked.only else NAMES:
-        codec = ours(asked.tune, LADDER)
+    tools = asked.only.split(",") if asked.only else NAMES
+    for name, effort in ((n, int(e)) for n in tools for e in asked.effort.split(",")):
+        codec = ours(asked.tune, LADDER, effort=effort)
         with without(name, asked.tune):
             found = measure_ladder([codec], asked.photos, with_ssimulacra2=eyes)
         rates = (compare([*found, *anchors], test=codec.name, anchor=p.name, figure=figure).mean for p in peers)
-        print(f"{name}: " + ", ".join(f"{p.name} {r:+.1f} %" for p, r in zip(peers, rates, strict=True)), flush=True)
+        said = ", ".join(f"{p.name} {r:+.1f} %" for p, r in zip(peers, rates, strict=True))
+        seconds = sum(point.encode_s for point in found) / len(found)
+        print(f"{name}, effort {effort}: {said}, {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,21 @@ class _Encode(click.Command):
 )
 @click.option("--bits", type=int, help="MLP bodies: bits per weight before entropy coding.")
 @click.option("--iterations", type=int, help="MLP bodies: training steps.")
-@click.option("--time-limit", type=float, metavar="S", help="MLP bodies: stop training after S seconds.")
+@click.option(
+    "-e",
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=EncodeSettings.effort,
+    show_default=True,
+    help="What is tried on a file: 1 closed form, 3 to 6 codes worth their bits, 7 to 9 other cells, trades and"
+    " networks too.",
+)
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="S",
+    help="Begin nothing that may end after S seconds, and write the best file so far.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="MLP bodies: of the random start.")
 @click.option(
     "--device",
@@ -206,7 +220,7 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
     _refuse_inr(source)
     if not claim_output(source, target, how, kind="an .inr file", folder=plan.folder):
         return
-    from inrcodec.cli.progress import stage_reporter
+    from inrcodec.cli.progress import stage_reporter, telling_stages
     from inrcodec.formats.files import read_signal, write_atomically
 
     from inrcodec import api
@@ -214,8 +228,9 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
     signal = read_signal(source, max_samples=plan.max_values)
     n_source = Path(source).stat().st_size if source != "-" else 0
     progress = how.progress if how.jobs == 1 else False  # bars of several processes would overwrite each other
-    with naming_input(source), stage_reporter(source, progress, how.quiet) as on_step:
+    with naming_input(source), stage_reporter(source, progress, how.quiet, signal.meta) as shown:
         settings = plan.settings
+        on_step = telling_stages(source, shown) if how.verbose and not how.quiet else shown
         if plan.search is not None:
             from inrcodec.cli.search import settings_from
 
@@ -254,12 +269,11 @@ def _check_search(arch: str | None, partition: str, options: dict[str, Any]) -> 
 
 def _summary(source: str, n_source: int, made: Encoded) -> str:
     """`photo.png 792 kB → 41.2 kB (0.84 bpp, 38.4 dB) in 4.1 s`"""
+    from inrcodec.cli.progress import shown_rate
+
     meta, n = made.header.signal, len(made.data)
     quality = "exact" if made.quality_db >= 1000 else f"{made.quality_db:.1f} dB"
-    if meta.kind == "sound":
-        rate = f"{8 * n / meta.duration_s / 1000:.1f} kbit/s, SNR {quality}"
-    else:
-        rate = f"{8 * n / meta.n_samples:.2f} {'bpp' if meta.kind == 'image' else 'bits/position'}, {quality}"
+    rate = f"{shown_rate(meta, n)}, {'SNR ' if meta.kind == 'sound' else ''}{quality}"
     before = f" {human_bytes(n_source)}" if n_source else ""
     name = "standard input" if source == "-" else Path(source).name
     return f"{name}{before} → {human_bytes(n)} ({rate}) in {made.seconds:.1f} s"

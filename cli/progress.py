@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING
 from inrcodec.cli.options import say
 
 if TYPE_CHECKING:
-    from inrcodec.fields.base import Progress
+    from inrcodec.fields.base import OnStep, Progress
+    from inrcodec.signals import SignalMeta
 
-__all__ = ["stage_reporter"]
+__all__ = ["shown_rate", "stage_reporter", "telling_stages"]
 
 QUIET_S = 0.5  # work shorter than this shows nothing
 LINE_S = 2.0
 
 
 @contextmanager
-def stage_reporter(source: str, wanted: bool | None, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """A callback for encode: one line that is rewritten, with stage, share done, PSNR and time left. wanted: True
-    and False as asked for, None where stderr decides."""
+def stage_reporter(
+    source: str, wanted: bool | None, quiet: bool, meta: SignalMeta | None = None
+) -> Iterator[OnStep | None]:
+    """A callback for encode: one line that is rewritten, with stage, share done, rate, PSNR and time left. wanted: True
+    and False as asked for, None where stderr decides. meta: of the signal, where the rate is to be shown."""
     if quiet or wanted is False or (wanted is None and not sys.stderr.isatty()):
         yield None
         return
     if not sys.stderr.isatty():
-        yield _lines(source)
+        yield _lines(source, meta)
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -37,25 +40,25 @@ def stage_reporter(source: str, wanted: bool | None, quiet: bool) -> Iterator[Ca
 
     started = time.monotonic()
     bar = Bar(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[psnr]}"), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn(),
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
-    task = bar.add_task(Path(source).name, total=None, psnr="", visible=False)
+    task = bar.add_task(Path(source).name, total=None, figures="", visible=False)
 
     def on_step(step: Progress) -> None:
-        psnr = "" if step.psnr_db is None else f"{step.psnr_db:.1f} dB"
         bar.update(
             task, description=f"{Path(source).name} {step.stage}", completed=step.step, total=step.n_steps or None,
-            psnr=psnr, visible=time.monotonic() - started > QUIET_S,
+            figures=_figures(step, meta), visible=time.monotonic() - started > QUIET_S,
         )  # fmt: skip
 
     with bar:
         yield on_step
 
 
-def _lines(source: str) -> Callable[[Progress], None]:
+def _lines(source: str, meta: SignalMeta | None) -> OnStep:
     """Asked for where stderr is a file or a pipe: a plain line every so often, and at each new stage."""
     last = ("", -math.inf)
+    began = time.monotonic()
 
     def on_step(step: Progress) -> None:
         nonlocal last
@@ -64,7 +67,39 @@ def _lines(source: str) -> Callable[[Progress], None]:
             return
         last = (step.stage, now)
         of = f" {step.step}/{step.n_steps}" if step.n_steps else ""
-        psnr = "" if step.psnr_db is None else f", {step.psnr_db:.1f} dB"
-        say(f"{Path(source).name}: {step.stage}{of}{psnr}")
+        figures = _figures(step, meta)
+        line = f"{Path(source).name}: {step.stage}{of}{figures and ', '}{figures}"
+        if 0 < step.step < step.n_steps:
+            line += f", about {(now - began) / step.step * (step.n_steps - step.step):.0f} s left"
+        say(line)
 
     return on_step
+
+
+def telling_stages(source: str, then: OnStep | None) -> OnStep:
+    """A callback that says a line for every stage of the effort ladder that is over, and hands on what it hears."""
+
+    def on_step(step: Progress) -> None:
+        if step.gain is not None and step.n_bytes is not None:
+            chosen = f"{step.choice}, {-100 * step.gain:.1f} %" if step.choice else "nothing better"
+            say(
+                f"{Path(source).name}: {step.stage}: {chosen}: {step.n_bytes:,} bytes, {step.psnr_db:.2f} dB "
+                f"in {step.seconds:.1f} s"
+            )
+        if then is not None:
+            then(step)
+
+    return on_step
+
+
+def shown_rate(meta: SignalMeta, n_bytes: int) -> str:
+    """'0.84 bpp', '32.1 kbit/s' or '1.20 bits/position'."""
+    if meta.kind == "sound":
+        return f"{8 * n_bytes / meta.duration_s / 1000:.1f} kbit/s"
+    return f"{8 * n_bytes / meta.n_samples:.2f} {'bpp' if meta.kind == 'image' else 'bits/position'}"
+
+
+def _figures(step: Progress, meta: SignalMeta | None) -> str:
+    """Rate and PSNR of the best so far, as far as they are known."""
+    rate = [] if step.n_bytes is None or meta is None else [shown_rate(meta, step.n_bytes)]
+    return ", ".join(rate + ([] if step.psnr_db is None else [f"{step.psnr_db:.1f} dB"]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from .cost import flops, largest_cell, macs_per_sample, n_parameters
 from .errors import FormatError, InrError
 from .formats.container import InrFile, pack
+from .rate import target_bytes
 from .settings import MAX_SAMPLES, DecodeSettings, EncodeSettings
 from .signals import Signal, SignalMeta
 from .stream import Header
@@ -85,7 +86,7 @@ def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | No
         stream.header.quality_mdb / 1000,
         time.perf_counter() - started,
         sum(map(len, signal.metadata.values())),
-        codec.target_bytes(signal.meta, settings),
+        target_bytes(signal.meta, settings),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .settings import TUNES
+from .settings import TUNES, EncodeSettings
 
 __all__ = ["OURS_LADDER", "PEERS", "Codec", "available_peers", "ours", "peer"]
 
@@ -37,8 +37,8 @@ class Codec:
         return replace(self, ladder=tuple(sorted({*self.ladder[::2], self.ladder[-1]})))
 
 
-def ours(tune: str, ladder: tuple[float, ...] = OURS_LADDER) -> Codec:
-    """This codec with --tune psnr or perceptual, everything else as by default."""
+def ours(tune: str, ladder: tuple[float, ...] = OURS_LADDER, *, effort: int = EncodeSettings.effort) -> Codec:
+    """This codec with --tune psnr or perceptual at an effort, everything else as by default."""
     from . import __version__
 
     if tune not in TUNES:
@@ -47,7 +47,7 @@ def ours(tune: str, ladder: tuple[float, ...] = OURS_LADDER) -> Codec:
     def encode(picture: np.ndarray, quality: float) -> bytes:
         import inrcodec
 
-        data: bytes = inrcodec.encode(picture, quality=quality, tune=tune)
+        data: bytes = inrcodec.encode(picture, quality=quality, tune=tune, effort=effort)
         return data
 
     def decode(data: bytes) -> np.ndarray:

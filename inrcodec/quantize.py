@@ -20,17 +20,19 @@ LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded
 
 
-def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.ndarray:
+def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quick: bool = False) -> np.ndarray:
     """Scaled weights w/step [C, *frequencies, *cells] -> int32 codes.
 
     Of the two nearest magnitudes the one with the smaller (|w| − |code|)² + trade · bits, in units of squared steps.
     Weights are visited in the order of the entropy coder, so every price is that under the codes already chosen, in
     the contexts the decoder will see; only the adaptation of the tables is left out. One greedy pass. At high rate
     D ~ 2^(−2 bits) / 12 makes trade = ln 2 / 6 = .116 the slope of the rate–distortion curve (Sullivan & Wiegand
-    1998 have the argument).
+    1998 have the argument). quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
     kind = tile_kind(layout)
+    if quick and kind == "learned":
+        kind = "cosine"
     price = trade * _bits(kind)
     # what a sign costs beyond the bit that is counted with every magnitude
     sign_prices = trade * (_symbol_bits(kind)[N_LEARNED_CLASSES:, :2] - 1) if kind == "learned" else None
@@ -48,7 +50,7 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.n
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = open_tile(chosen[index], layout, part, context_networks, sign_prices)
+        model = open_tile(chosen[index], layout, part, context_networks, sign_prices=sign_prices, kind=kind)
         model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
     return chosen.astype(np.int32)
 

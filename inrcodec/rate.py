@@ -1,4 +1,5 @@
-"""Finds the quantiser step that meets a target: a bracketed secant search on the logarithm of the step."""
+"""What a target means in bytes, and the quantiser step that meets it: a bracketed secant search on the logarithm of the
+step."""
 
 from __future__ import annotations
 
@@ -6,13 +7,24 @@ import math
 from collections.abc import Callable
 
 from .errors import TargetError
+from .settings import EncodeSettings
+from .signals import SignalMeta
 
-__all__ = ["solve_bytes", "solve_quality"]
+__all__ = ["solve_bytes", "solve_quality", "target_bytes"]
 
 FINEST, COARSEST = 2.0**-22, 2.0**7  # steps tried at most
 QUALITY_TOLERANCE_DB = 0.1
 BYTES_TOLERANCE = 0.03
 MAX_TRIES = 24
+
+
+def target_bytes(meta: SignalMeta, settings: EncodeSettings) -> int | None:
+    """The file size that --target-size, --bpp or --bitrate mean for this signal."""
+    if settings.bits_per_sample is not None:
+        return max(1, int(settings.bits_per_sample * meta.n_samples / 8))
+    if settings.kbit_per_s is not None:
+        return max(1, int(settings.kbit_per_s * 125 * meta.duration_s))
+    return settings.target_bytes
 
 
 def solve_quality(quality_db: Callable[[float], float], wanted_db: float, start: float) -> float:

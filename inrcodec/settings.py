@@ -55,6 +55,7 @@ class EncodeSettings:
     depth: int | None = None
     bits: int | None = None  # MLP weights: bits each before entropy coding
     iterations: int | None = None
+    effort: int = 5  # cosine body: what is tried, 1 … 9; docs/design.md has the ladder
     time_limit_s: float | None = None
     seed: int = 0
     device: str = "auto"
@@ -85,6 +86,8 @@ class EncodeSettings:
             for name in ("width", "depth", "bits", "iterations"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"--{name} belongs to the MLP bodies; the cosine body is fitted in closed form")
+        elif self.effort != EncodeSettings.effort:
+            raise ValueError("--effort belongs to the cosine body; the MLP bodies have --iterations and --time-limit")
         targets = ("psnr_db", "bits_per_sample", "target_bytes", "kbit_per_s")
         if sum(getattr(self, t) is not None for t in targets) > 1:
             raise ValueError("--psnr, --bpp, --target-size and --bitrate exclude each other")
@@ -94,7 +97,8 @@ class EncodeSettings:
             ("target-size", self.target_bytes, 1, 2**40), ("bitrate", self.kbit_per_s, 1e-3, 1e6),
             ("connections", self.connections, 1, 4096), ("width", self.width, 1, 4096),
             ("depth", self.depth, 0, 16), ("bits", self.bits, 2, 16),
-            ("iterations", self.iterations, 1, 10**7), ("time-limit", self.time_limit_s, 0.01, 1e7),
+            ("iterations", self.iterations, 1, 10**7), ("effort", self.effort, 1, 9),
+            ("time-limit", self.time_limit_s, 0.01, 1e7),
         ):  # fmt: skip
             if value is not None:
                 _within(option, value, low, high)

@@ -300,11 +300,13 @@ def open_tile(
     layout: TensorLayout,
     part: Part,
     networks: Callable[[], Networks],
+    *,
     sign_prices: np.ndarray | None = None,
+    kind: str | None = None,
 ) -> TileModel:
     """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. sign_prices: as LearnedTile has
-    them, for codes that are weights yet."""
-    kind, valid, n_axes = tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
+    them, for codes that are weights yet. kind: another than files have."""
+    kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
         return LearnedTile(codes, valid, networks().magnitudes, networks().signs, sign_prices)
     return _MODELS[kind](codes, valid, n_axes, layout.bands)

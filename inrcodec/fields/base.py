@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,21 +14,56 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
 
-__all__ = ["Field", "Progress"]
+if TYPE_CHECKING:
+    from ..trial import Trial
+
+__all__ = ["Candidate", "Field", "Progress", "Rival", "Stage"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a running encode. psnr_db: of the best so far; now_db: of this very step, where it is known."""
+    """One report of a running encode. psnr_db, n_bytes: of the best so far; now_db: of this very step, where it is
+    known. gain: where a stage of the effort ladder is over, the share of the bytes that it saved at equal quality;
+    choice: what it chose; seconds: what it took."""
 
     stage: str
     step: int
     n_steps: int
     psnr_db: float | None = None
     now_db: float | None = None
+    n_bytes: int | None = None
+    gain: float | None = None
+    choice: str = ""
+    seconds: float = 0.0
 
 
 OnStep = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to represent a signal. fitted: what the field's fit returned, or a variant of it."""
+
+    field: Field
+    fitted: Any
+
+
+@dataclass(frozen=True)
+class Rival:
+    """An alternative to the best candidate so far, made only when its turn comes; None where a quick look at it says
+    that it is not worth a trial."""
+
+    name: str
+    make: Callable[[], Candidate | None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Alternatives that are tried from an effort on, against the best candidate so far (see effort.py)."""
+
+    name: str
+    from_effort: int
+    rivals: Callable[[Trial, EncodeSettings], Sequence[Rival]]
 
 
 class Field(ABC):
@@ -41,6 +76,16 @@ class Field(ABC):
 
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
         self.spec, self.signal, self.grid = spec, signal, grid
+
+    @classmethod
+    def stages(cls) -> tuple[Stage, ...]:
+        """What --effort tries, in this order; a family that has some has `distortion`."""
+        return ()
+
+    def distortion(self, fitted: Any, quantiser: Quantiser, error: np.ndarray) -> float:
+        """Squared error, summed, in units of squared local steps: what the family spends its bits for. error: of
+        samples as they are fitted [*shape, C]."""
+        raise NotImplementedError
 
     @classmethod
     @abstractmethod

@@ -18,13 +18,14 @@ from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import synthesis
 from .axis import CosineAxis, SplineAxis, functions_at
-from .base import Field, OnStep, Progress
+from .base import Field, OnStep, Progress, Stage
 from .synthesis import Span
 
 __all__ = ["CosineField"]
 
 SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
+PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
 
 
@@ -66,6 +67,7 @@ class Fitted:
     heads: np.ndarray | None
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
+    quick: bool  # choose codes under quick prices
 
 
 class CosineField(Field):
@@ -103,7 +105,9 @@ class CosineField(Field):
             pitch=tuple(pitch),
             rotation=quaternion,
             masking=tuning.masking and image,
-            synthesis=tuning.synthesis if image and settings.synthesis == "auto" else 0,
+            synthesis=tuning.synthesis
+            if image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
+            else 0,
         )
 
     @property
@@ -127,7 +131,24 @@ class CosineField(Field):
             heads = np.concatenate(blocks, self._cell_axis)
             heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
-        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune])
+        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort <= QUICK_EFFORT)
+
+    @classmethod
+    def stages(cls) -> tuple[Stage, ...]:
+        from .cosine_stages import STAGES
+
+        return STAGES
+
+    def distortion(self, fitted: Fitted, quantiser: Quantiser, error: np.ndarray) -> float:
+        """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""
+        rotated = error @ self._rotation.T.astype(np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        total = 0.0
+        for cells in self._blocks():
+            total += float(
+                np.square(self._analyse_samples(rotated, None, cells) / (steps * masking[self._at(cells)])).sum()
+            )
+        return total
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
         """Quality 75 is a step of 22.5/255, 100 is half an 8-bit level, times Tuning.first_step. A sound's quality is
@@ -161,7 +182,7 @@ class CosineField(Field):
             )
             scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
-        return (*codes, rate_optimal(scaled, self.layouts[-1], trade))
+        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.quick))
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a synthesis network between them what `correct` needs: knots

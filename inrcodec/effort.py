@@ -1,0 +1,183 @@
+"""Finds the step that is asked for, and at this step the best of the candidates that --effort tries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from .errors import TargetError
+from .fields.base import Candidate, OnStep, Progress, Stage
+from .rate import solve_bytes, solve_quality, target_bytes
+from .render import widen_alpha
+from .settings import EncodeSettings
+from .signals import Signal, normalise
+from .stream import MAX_MDB, Stream
+from .trial import Trial
+
+__all__ = ["Search"]
+
+# Squared local steps that one bit is worth: the slope −dD/dR along the step. At high rate it is ln 2 / 6 = .116, on
+# photos it was measured at about .1 from 26 to 46 dB (docs/design.md), so that one constant serves every file.
+BIT = 0.1
+ROUNDS_OF_ALL = 3  # effort 9 goes through its stages again, so often at most, while they find something
+SOLVING_TRIALS = 5  # about what meeting a target a second time takes
+
+
+@dataclass
+class Search:
+    """The search for one signal's file. n_bytes gives the size of the file a stream becomes; started: time.monotonic()
+    from which a time limit counts."""
+
+    signal: Signal
+    settings: EncodeSettings
+    base: Candidate
+    n_bytes: Callable[[Stream], int]
+    on_step: OnStep
+    started: float
+    _reference: Trial | None = None  # the base candidate at the step that all compete at: its local steps weigh errors
+    _last: Trial | None = None
+    _n_trials: int = 0
+    _trial_s: float = 0.0  # what a trial takes: the last one, with the fit before it
+
+    def run(self) -> Stream:
+        """Candidates compete at one step by cost, D + BIT · bits, with D in squared local steps. Where a target is
+        given that step is the one at which the base candidate meets it, and the winner's is then found anew.
+
+        Raises TargetError where no step meets the target.
+        """
+        first = self.base.field.initial_step(self.base.fitted, self.settings)
+        base = self._scored(self._meet(self.base, first))
+        self._reference = base.trial
+        self._trial_s = (time.monotonic() - self.started) / self._n_trials
+        best = self._climb(base)
+        if self._has_target and best is not base:
+            best = self._met_again(best, base)
+        self.on_step(Progress("done", 1, 1, best.trial.quality_db, n_bytes=best.n_bytes))
+        milli_db = min(max(round(1000 * best.trial.quality_db), 0), MAX_MDB)
+        stream = best.trial.stream
+        return replace(stream, header=replace(stream.header, quality_mdb=milli_db))
+
+    def _climb(self, best: _Scored) -> _Scored:
+        """Stage after stage; at effort 9 again, for what one stage chose is new ground for the others."""
+        effort = self.settings.effort
+        stages = [s for s in self.base.field.stages() if s.from_effort <= effort]
+        for _ in range(ROUNDS_OF_ALL if effort == 9 else 1):
+            before = best
+            for i, stage in enumerate(stages):
+                best = self._stage(stage, best, later=stages[i + 1 :])
+            if best is before:
+                break
+        return best
+
+    def _stage(self, stage: Stage, best: _Scored, later: Sequence[Stage]) -> _Scored:
+        began, before, choice, n_tried = time.monotonic(), best, "", 0
+        rivals = stage.rivals(best.trial, self.settings)
+        n_later = sum(len(s.rivals(best.trial, self.settings)) for s in later)
+        for i, rival in enumerate(rivals):
+            if self._out_of_time():
+                break
+            now = self._n_trials
+            self.on_step(
+                Progress(stage.name, now, now + len(rivals) - i + n_later, best.trial.quality_db, n_bytes=best.n_bytes)
+            )
+            started = time.monotonic()
+            candidate = rival.make()
+            if candidate is None:
+                continue
+            n_tried += 1
+            scored = self._scored(self._trial(candidate, best.trial.step))
+            if self._cost(scored) < self._cost(best):
+                best, choice = scored, rival.name
+            self._trial_s = time.monotonic() - started
+        if n_tried:
+            gain = (self._cost(before) - self._cost(best)) / (BIT * 8 * before.n_bytes)
+            self.on_step(
+                Progress(
+                    stage.name, self._n_trials, self._n_trials + n_later, best.trial.quality_db, n_bytes=best.n_bytes,
+                    gain=gain, choice=choice, seconds=time.monotonic() - began,
+                )
+            )  # fmt: skip
+        return best
+
+    def _out_of_time(self) -> bool:
+        """Whether one more trial could end after the time limit, with what still has to follow it."""
+        if self.settings.time_limit_s is None:
+            return False
+        trials = 2 + (SOLVING_TRIALS if self._has_target else 0)  # one more: the file is coded and verified in the end
+        return time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
+
+    def _scored(self, trial: Trial) -> _Scored:
+        scored = _Scored(trial, self.n_bytes(trial.stream))
+        _ = trial.quality_db  # while its values are there
+        if self._reference is not None:
+            self._cost(scored)
+        vars(trial).pop("values", None)  # large pictures: one decoded copy at a time
+        return scored
+
+    def _cost(self, scored: _Scored) -> float:
+        if scored.distortion is None:
+            assert self._reference is not None
+            meta = self.signal.meta
+            error = widen_alpha(normalise(scored.trial.values, meta), meta) - widen_alpha(self.signal.samples, meta)
+            base = self._reference
+            scored.distortion = base.field.distortion(base.candidate.fitted, base.quantiser, error)
+            vars(scored.trial).pop("values", None)
+        return scored.distortion + BIT * 8 * scored.n_bytes
+
+    @property
+    def _has_target(self) -> bool:
+        return self.settings.psnr_db is not None or target_bytes(self.signal.meta, self.settings) is not None
+
+    def _meet(self, candidate: Candidate, step: float) -> Trial:
+        """At the step that meets the target, looked for from `step` on; at `step` itself where none is given."""
+        settings = self.settings
+
+        def at(step: float) -> Trial:
+            """The last one is kept, for a search ends on it as a rule."""
+            if self._last is None or self._last.step != step or self._last.candidate is not candidate:
+                self._last = None  # large pictures: one at a time
+                self._last = self._trial(candidate, step)
+            return self._last
+
+        def quality(step: float) -> float:
+            found = at(step).quality_db
+            self.on_step(Progress("search", self._n_trials, 0, found))
+            return found
+
+        def size(step: float) -> int:
+            n = self.n_bytes(at(step).stream)
+            self.on_step(Progress("search", self._n_trials, 0, n_bytes=n))
+            return n
+
+        if settings.psnr_db is not None:
+            step = solve_quality(quality, settings.psnr_db, step)
+        elif (target := target_bytes(self.signal.meta, settings)) is not None:
+            stream = at(step).stream
+            metadata = self.n_bytes(stream) - self.n_bytes(replace(stream, metadata={}))
+            if metadata >= target:
+                raise TargetError(f"metadata alone is {metadata:,} bytes of {target:,}; --strip leaves it out")
+            step = solve_bytes(size, target, step)
+        trial, self._last = at(step), None
+        return trial
+
+    def _met_again(self, best: _Scored, base: _Scored) -> _Scored:
+        """The winner at its own step, unless the base candidate has come nearer to the target by luck."""
+        try:
+            again = self._scored(self._meet(best.trial.candidate, best.trial.step))
+        except TargetError:
+            return base
+        return min(base, again, key=self._cost)
+
+    def _trial(self, candidate: Candidate, step: float) -> Trial:
+        self._n_trials += 1
+        return Trial.of(candidate, step, self.signal, self.settings)
+
+
+@dataclass
+class _Scored:
+    """distortion: in squared local steps of the reference, once it was asked for."""
+
+    trial: Trial
+    n_bytes: int
+    distortion: float | None = None

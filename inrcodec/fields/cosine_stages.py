@@ -1,0 +1,90 @@
+"""What --effort tries on a signal of windowed cosines: alternatives to the best candidate so far, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from ..grid import Grid
+from ..render import widen_alpha
+from ..settings import EncodeSettings
+from ..trial import Trial
+from . import make_field
+from .base import Candidate, Rival, Stage
+from .cosine import CosineField
+
+__all__ = ["STAGES"]
+
+# Sizes of all cells relative to the default ones (16 × 16 in pictures): from effort 7, and more of them from 8 on
+SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (0.5, 2.0), "array": (0.5, 2.0)}
+MORE_SIZES = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.25, 4.0), "array": (0.75, 1.5)}
+SHAPES = (0.8, 1.25)  # sizes on one axis relative to the best so far
+
+
+def _network(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
+    """Without the synthesis network; below effort 7 only where the very codes are better without it."""
+    if not best.field.spec.synthesis:
+        return ()
+
+    def without() -> Candidate | None:
+        field = make_field(replace(best.field.spec, synthesis=0), best.field.signal, best.field.grid)
+        plain = Candidate(field, best.candidate.fitted)
+        if settings.effort < 7 and replace(best, candidate=plain).quality_db < best.quality_db:
+            return None
+        return plain
+
+    return (Rival("off", without),)
+
+
+def _cells(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
+    """Cells of other sizes, where none was asked for."""
+    meta = best.field.signal
+    usual = CosineField.default_cells(meta, settings)
+    factors = SIZES[meta.kind] + (MORE_SIZES[meta.kind] if settings.effort >= 8 else ())
+    return _grids(best, settings, (tuple(m / f for m in usual) for f in (1.0, *sorted(factors))))
+
+
+def _shape(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
+    """Cells longer or shorter on one axis, where none was asked for; a single axis has had them all."""
+    cells = best.field.grid.cells
+    if len(cells) == 1:
+        return ()
+    wanted = (
+        tuple(m / f if d == axis else float(m) for d, m in enumerate(cells))
+        for axis in range(len(cells))
+        for f in SHAPES
+    )
+    return _grids(best, settings, wanted)
+
+
+def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, ...]]) -> Sequence[Rival]:
+    """The best so far on grids of about so many cells, each grid once."""
+    if settings.grid != "auto":
+        return ()
+    meta = best.field.signal
+    grids = dict.fromkeys(
+        tuple(min(max(1, round(m)), n) for m, n in zip(cells, meta.shape, strict=True)) for cells in wanted
+    )
+
+    def on(cells: tuple[int, ...]) -> Callable[[], Candidate]:
+        def make() -> Candidate:
+            spec, fitted = best.field.spec, best.candidate.fitted
+            grid = Grid.uniform(meta.shape, cells)
+            # without samples: the colour axes are those found already
+            planned = CosineField.plan_spec(meta, grid, settings)
+            field = make_field(replace(planned, synthesis=spec.synthesis, rotation=spec.rotation), meta, grid)
+            fresh = field.fit(widen_alpha(best.signal.samples, meta), settings, lambda _: None)
+            return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
+
+        return make
+
+    return [Rival("x".join(map(str, cells[::-1])), on(cells)) for cells in grids if cells != best.field.grid.cells]
+
+
+# In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best
+# trial so far, and one line here.
+STAGES = (
+    Stage("network", 3, _network),
+    Stage("cells", 7, _cells),
+    Stage("shape", 9, _shape),
+)

@@ -1,0 +1,129 @@
+"""The effort ladder: more of it never costs quality for the bytes, and its results can be told beforehand."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Cli, ok, sample
+from PIL import Image
+
+import inrcodec
+from inrcodec import api
+from inrcodec.effort import BIT
+from inrcodec.fields import make_field
+from inrcodec.fields.cosine import CosineField
+from inrcodec.fields.cosine_stages import STAGES
+from inrcodec.grid import Grid
+from inrcodec.settings import EncodeSettings
+from inrcodec.stream import STEP_UNIT
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+COFFEE = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[130:194, 200:280]
+
+
+@cache
+def encoded(effort: int, tune: str = "psnr") -> bytes:
+    return inrcodec.encode(COFFEE, quality=60, tune=tune, effort=effort)
+
+
+def cost(data: bytes, original: np.ndarray = COFFEE / 255) -> float:
+    """What stages minimise, from the file alone; under psnr a local step is the step, and weights are orthonormal."""
+    file = api.open(data)
+    (step,) = file.header.quantiser.steps
+    decoded = file.decode().astype(float) / (255 if file.header.signal.kind == "image" else 1)
+    error = decoded - original
+    return float(np.square(error / (step * STEP_UNIT)).sum()) + BIT * 8 * len(data)
+
+
+def test_every_rung_is_worth_its_time() -> None:
+    plain, quick, default, more, everything = (cost(encoded(e)) for e in (1, 2, 5, 7, 9))
+    assert plain > quick > default
+    assert default >= more
+    assert default >= everything
+
+
+@pytest.mark.parametrize(("effort", "tune"), [(1, "psnr"), (2, "psnr"), (5, "psnr"), (9, "psnr"), (7, "perceptual")])
+def test_the_same_effort_writes_the_same_bytes(effort: int, tune: str) -> None:
+    assert inrcodec.encode(COFFEE, quality=60, tune=tune, effort=effort) == encoded(effort, tune)
+
+
+def test_effort_1_leaves_the_synthesis_network_out_and_2_has_it() -> None:
+    assert [api.open(encoded(e)).header.field.synthesis for e in (1, 2)] == [0, 1]
+
+
+def test_efforts_3_to_6_are_one_rung() -> None:
+    assert encoded(3) == encoded(5) == encoded(6) == inrcodec.encode(COFFEE, quality=60, tune="psnr")
+
+
+@pytest.mark.parametrize("effort", [1, 7])
+def test_targets_are_met_at_every_effort(effort: int) -> None:
+    n = len(inrcodec.encode(COFFEE, target_bytes=2500, effort=effort))
+    assert 0.97 * 2500 <= n <= 2500
+    found = api.encode_signal(api.as_signal(COFFEE), EncodeSettings(psnr_db=33, effort=effort)).quality_db
+    assert 33 <= found <= 33.1
+
+
+def test_without_time_for_another_trial_the_first_file_is_written() -> None:
+    options = {"quality": 60, "tune": "psnr", "synthesis": "off"}
+    assert inrcodec.encode(COFFEE, effort=9, time_limit_s=0.01, **options) == inrcodec.encode(COFFEE, **options)
+
+
+def test_with_time_for_all_a_limit_changes_nothing() -> None:
+    assert inrcodec.encode(COFFEE, quality=60, tune="psnr", effort=7, time_limit_s=1e6) == encoded(7)
+
+
+def test_cells_asked_for_are_kept() -> None:
+    assert api.open(inrcodec.encode(COFFEE, grid="5x9", effort=7)).header.cells == (9, 5)
+
+
+def test_sounds_choose_their_cells_too() -> None:
+    t = np.arange(16000) / 8000
+    tone = (0.3 * np.sin(2 * np.pi * 440 * t) + 0.2 * np.sin(2 * np.pi * 991 * t)).astype(np.float32)
+    costs, cells = [], []
+    for effort in (5, 7):
+        file = api.open(data := inrcodec.encode(tone, sample_rate_hz=8000, tune="psnr", effort=effort))
+        costs.append(cost(data, tone))
+        cells.append(file.header.cells)
+    assert cells[0] != cells[1]
+    assert costs[1] < costs[0]
+
+
+@pytest.mark.parametrize("tune", ["psnr", "perceptual"])
+def test_distortion_is_the_squared_error_of_heads_in_their_steps(tune: str) -> None:
+    signal = api.as_signal(COFFEE)
+    settings = EncodeSettings(tune=tune)
+    grid = Grid.fitting(signal.meta.shape)
+    field = make_field(CosineField.plan_spec(signal.meta, grid, settings, signal.samples), signal.meta, grid)
+    assert isinstance(field, CosineField)
+    fitted = field.fit(signal.samples, settings, lambda _: None)
+    quantiser = field.quantiser(fitted, settings, 0.07)
+    codes = [np.zeros(layout.shape, np.int32) for layout in field.layouts]
+    codes[0][-1:] = fitted.masking if fitted.masking is not None else 0
+    rng = np.random.default_rng(4)
+    codes[-1][...] = rng.integers(-3, 4, codes[-1].shape) * (rng.random(codes[-1].shape) < 0.05)
+    weights = field.dequantize(codes, quantiser)
+    axes = [np.arange(n) + 0.5 for n in signal.meta.shape]
+    error = field._evaluate(weights, axes, (1.0, 1.0))[0] @ field._rotation
+    shrunk = [m - s / 64 for m, s in zip((1, 2, 3), (quantiser.shrink[0], *[quantiser.shrink[1]] * 2), strict=True)]
+    wanted = sum(np.count_nonzero(np.abs(codes[-1]) == m) * s**2 for m, s in zip((1, 2, 3), shrunk, strict=True))
+    assert field.distortion(fitted, quantiser, error.astype(np.float32)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_effort_is_for_cosines() -> None:
+    with pytest.raises(ValueError, match="--effort belongs to the cosine body"):
+        EncodeSettings(body="siren", effort=7)
+    with pytest.raises(ValueError, match="wanted 1 to 9"):
+        EncodeSettings(effort=10)
+
+
+def test_stages_say_what_they_gained(cli: Cli) -> None:
+    sample("tiny.png")
+    said = ok(cli("encode tiny.png -e 7 -v --progress")).err.splitlines()
+    for stage in (s for s in STAGES if s.from_effort <= 7):
+        (over,) = [line for line in said if line.startswith(f"tiny.png: {stage.name}: ")]
+        assert "bytes, " in over and " dB in " in over
+    assert any("bpp, " in line and " s left" in line for line in said)
+    assert not any("dB in" in line and "bytes" in line for line in ok(cli("encode tiny.png -e 7 -f")).err.splitlines())
