@@ -337,13 +337,19 @@ def test_a_grid_of_sirens_beats_one_siren_of_equal_flops():
 
 def test_kept_weights_are_those_reported():
     shape = MlpShape(2, 16, 1, 3, "siren")
-    adam = AdamSettings(0.05)  # so large that the last step is not the best
-    for keep, name in (("best", "psnr_db"), ("last", "now_db")):
-        kept, seen = enrp(rough_picture(), 2, shape, steps=60, adam=adam, keep=keep)
-        assert abs(kept - getattr(seen[-1], name)) < 0.01  # float32 in training, float64 here
+    # rates so large that the last step is rarely the best; of which rate that is so, each machine's sums decide
+    for rate in (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4):
+        adam = AdamSettings(rate)
+        kept, seen = enrp(rough_picture(), 2, shape, steps=60, adam=adam, keep="best")
+        assert abs(kept - seen[-1].psnr_db) < 0.01  # float32 in training, float64 here
         assert [p.step for p in seen] == list(range(0, 61, 10))
         assert seen[-1].psnr_db == max(p.now_db for p in seen)
-        assert seen[-1].psnr_db > seen[-1].now_db + 0.02
+        if seen[-1].psnr_db > seen[-1].now_db + 0.02:
+            break
+    else:
+        pytest.fail("the last step is the best at every rate: nothing is shown")
+    kept, seen = enrp(rough_picture(), 2, shape, steps=60, adam=adam, keep="last")
+    assert abs(kept - seen[-1].now_db) < 0.01
     with pytest.raises(ValueError, match="wanted one of"):
         enrp(rough_picture(), 2, shape, steps=1, adam=adam, keep="other")
 
