@@ -121,13 +121,14 @@ class _Encode(click.Command):
     default=EncodeSettings.effort,
     show_default=True,
     help="What is tried on a file: 1 quick, without the synthesis network; 2 quick; 3 to 6 all tools on the usual"
-    " cells; 7 and 8 the best of 5 and of 10 cell sizes; 9 everything, again and again.",
+    " cells; 7 and 8 the best of 5 and of 10 sizes of cells (sounds, arrays: fewer); 9 everything, again and again.",
 )
 @click.option(
     "--time-limit",
     type=float,
     metavar="S",
-    help="Begin nothing that may end after S seconds, and write the best file so far.",
+    help="Begin nothing more that may end after S seconds, and write the best file so far; the first, and a target,"
+    " take what they take.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="MLP bodies: of the random start.")
 @click.option(
@@ -149,7 +150,7 @@ class _Encode(click.Command):
     type=click.Choice(SYNTHESIS),
     default="auto",
     show_default=True,
-    help="Network that corrects pictures; auto keeps it where it lowers their error.",
+    help="Network that corrects pictures; auto keeps it where that pays (from --effort 2 on).",
 )
 @click.option(
     "--metadata",

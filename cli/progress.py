@@ -58,19 +58,23 @@ def stage_reporter(
 def _lines(source: str, meta: SignalMeta | None) -> OnStep:
     """Asked for where stderr is a file or a pipe: a plain line every so often, and at each new stage."""
     last = ("", -math.inf)
-    began = time.monotonic()
+    done, began = math.inf, 0.0  # steps at the last report, and when this run of steps began; at which step
+    first = 0
 
     def on_step(step: Progress) -> None:
-        nonlocal last
+        nonlocal last, done, began, first
         now = time.monotonic()
+        if step.step < done:  # other steps: records of photos, then steps of a training, taken up at some step
+            began, first = now, step.step
+        done = step.step
         if step.stage == last[0] and now - last[1] < LINE_S:
             return
         last = (step.stage, now)
         of = f" {step.step}/{step.n_steps}" if step.n_steps else ""
         figures = _figures(step, meta)
         line = f"{Path(source).name}: {step.stage}{of}{figures and ', '}{figures}"
-        if 0 < step.step < step.n_steps:
-            line += f", about {(now - began) / step.step * (step.n_steps - step.step):.0f} s left"
+        if first < step.step < step.n_steps:
+            line += f", about {(now - began) / (step.step - first) * (step.n_steps - step.step):.0f} s left"
         say(line)
 
     return on_step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .errors import TargetError
 from .fields.base import Candidate, OnStep, Progress, Stage
@@ -38,6 +38,7 @@ class Search:
     _reference: Trial | None = None  # the base candidate at the step that all compete at: its local steps weigh errors
     _last: Trial | None = None
     _n_trials: int = 0
+    _tried: set[tuple[str, int]] = field(default_factory=set)  # names of rivals, under which network
     _trial_s: float = 0.0  # what a trial takes: the last one, with the fit before it
 
     def run(self) -> Stream:
@@ -49,6 +50,7 @@ class Search:
         first = self.base.field.initial_step(self.base.fitted, self.settings)
         base = self._scored(self._meet(self.base, first))
         self._reference = base.trial
+        self._tried.add((base.trial.field.grid.name, base.trial.field.spec.synthesis))
         self._trial_s = (time.monotonic() - self.started) / self._n_trials
         best = self._climb(base)
         if self._has_target and best is not base:
@@ -77,6 +79,10 @@ class Search:
         for i, rival in enumerate(rivals):
             if self._out_of_time():
                 break
+            key = (rival.name, best.trial.field.spec.synthesis)
+            if key in self._tried:
+                continue
+            self._tried.add(key)
             now = self._n_trials
             self.on_step(
                 Progress(stage.name, now, now + len(rivals) - i + n_later, best.trial.quality_db, n_bytes=best.n_bytes)

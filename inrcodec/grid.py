@@ -48,6 +48,11 @@ class Grid:
         return tuple(len(b) - 1 for b in self.borders)
 
     @property
+    def name(self) -> str:
+        """As `--grid` takes it: COLUMNSxROWS."""
+        return "x".join(map(str, self.cells[::-1]))
+
+    @property
     def n_cells(self) -> int:
         n = 1
         for m in self.cells:

@@ -60,7 +60,7 @@ class EncodeSettings:
     seed: int = 0
     device: str = "auto"
     entropy: str = "auto"
-    synthesis: str = "auto"  # auto: pictures are corrected by the shipped network where that lowers their error
+    synthesis: str = "auto"  # auto: from effort 2 on, pictures are corrected by the shipped network where that pays
     verify: bool = True
 
     def __post_init__(self) -> None:

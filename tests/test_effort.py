@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_the_same_effort_writes_the_same_bytes(effort: int, tune: str) -> None:
 
 
 def test_effort_1_leaves_the_synthesis_network_out_and_2_has_it() -> None:
-    assert [api.open(encoded(e)).header.field.synthesis for e in (1, 2)] == [0, 1]
+    assert [api.open(encoded(e)).header.field.synthesis for e in (1, 2)] == [0, 3]
 
 
 def test_efforts_3_to_6_are_one_rung() -> None:
@@ -127,3 +128,28 @@ def test_stages_say_what_they_gained(cli: Cli) -> None:
         assert "bytes, " in over and " dB in " in over
     assert any("bpp, " in line and " s left" in line for line in said)
     assert not any("dB in" in line and "bytes" in line for line in ok(cli("encode tiny.png -e 7 -f")).err.splitlines())
+
+
+@pytest.mark.parametrize("side", [17, 24, 33, 40])
+def test_small_pictures_may_try_a_single_cell(side: int) -> None:
+    """A grid of one cell has no smooth level, and so no synthesis network either."""
+    picture = COFFEE[:side, : side + 3]
+    for effort in (7, 9):
+        data = inrcodec.encode(picture, effort=effort, quality=60)
+        assert inrcodec.open(data).decode().shape == picture.shape
+
+
+def test_no_rival_is_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    from inrcodec.effort import Search
+
+    seen = []
+    trial = Search._trial
+
+    def noted(self: Search, candidate: Any, step: float) -> Any:
+        seen.append((candidate.field.grid.cells, candidate.field.spec.synthesis, step))
+        return trial(self, candidate, step)
+
+    monkeypatch.setattr(Search, "_trial", noted)
+    inrcodec.encode(COFFEE[:64, :64], effort=9, quality=60)
+    assert len(seen) > 5
+    assert len(set(seen)) == len(seen)

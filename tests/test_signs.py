@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from inrcodec.entropy import signs as entropy_signs
 from inrcodec.entropy.context import Networks
 from inrcodec.entropy.learned import N_LEARNED_CLASSES, LearnedTile
 from inrcodec.entropy.range_coder import RangeCoder
@@ -142,3 +143,34 @@ def test_a_network_without_an_opinion_codes_plain_signs() -> None:
 
     LearnedTile(codes(), None, tile.magnitudes, tile.signs).run(0, 11, np.full(3, 11), code)
     assert np.concatenate(seen).sum() == (codes() < 0).sum()
+
+
+def test_a_pass_may_be_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = passes(codes())
+    monkeypatch.setattr(entropy_signs, "_RUN", 7)
+    for (a, x), (b, y) in zip(whole, passes(codes()), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"), [((3, 16, 16, 64, 64), 1.7), ((3, 2, 2, 64, 64), 11), ((1, 1, 1, 64, 64), 39)]
+)
+def test_what_is_known_of_a_tile_takes_few_bytes_a_code(shape: tuple[int, ...], most: float) -> None:
+    assert Signs(shape, sign_network())._known.nbytes < most * np.prod(shape)
+
+
+def test_neighbours_beyond_the_tile_are_nothing() -> None:
+    """Codes at the far ends of rows, columns, frequencies and colours are nobody's neighbours on the other side."""
+    tile = Signs((2, 3, 4, 3, 5), sign_network())
+    for c in range(2):
+        u, v, row, column = (i.reshape(-1) for i in np.indices((3, 4, 3, 5)))
+        here = tile.at(c, u, v, row, column)
+        for k in range(0, len(here), 7):
+            tile._known[:] = 0
+            tile.learn(here[k : k + 1], np.array([3]))
+            seen = tile.features(here, c, u, v).any(1)
+            near = (
+                (abs(row - row[k]) <= 1) & (abs(column - column[k]) <= 1) & (abs(u - u[k]) <= 4) & (abs(v - v[k]) <= 4)
+            )
+            assert not (seen & ~near).any()

@@ -124,7 +124,7 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
     detail, smooth = field.linear(weights, axes, one)
     spans = [(0, len(x)) for x in axes]
     step = field.local_step(weights, axes)
-    residual = synthesis.residual(network(1), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
+    residual = synthesis.residual(network(3), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
     assert np.abs(residual).max() > 0.01
     # heads are single precision: 24 bits, in the sums of two cells per axis
     np.testing.assert_allclose(sum(field.linear(corrected, axes, one)), detail + smooth + residual, atol=1e-6, rtol=0)
@@ -192,7 +192,7 @@ def test_a_picture_is_never_worse_for_the_network(tune: str) -> None:
 
 
 def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(1)
+    net = network(3)
     bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
     monkeypatch.setattr(cosine, "network", lambda _: replace(net, layers=(*net.layers[:-1], bad)))
     header = api.open(inrcodec.encode(COFFEE, quality=40)).header
@@ -241,3 +241,12 @@ def test_sounds_and_arrays_have_no_network() -> None:
     tone = np.sin(np.arange(4000) / 9).astype(np.float32)
     assert api.open(inrcodec.encode(tone, sample_rate_hz=8000)).header.field.synthesis == 0
     assert api.open(inrcodec.encode(np.outer(tone[:40], tone[:50]))).header.field.synthesis == 0
+
+
+def test_one_row_of_large_cells_is_seen_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (300, 40, 3), np.uint8)
+    data = inrcodec.encode(picture, grid="1x2", quality=40)
+    whole = inrcodec.open(data).decode(scale=2)
+    monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)
+    monkeypatch.setattr(synthesis, "STRIP_ROWS", 16)
+    np.testing.assert_array_equal(inrcodec.open(data).decode(scale=2), whole)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .diagonals import Diagonals, coded
-from .signs import N_SIGN_CLASSES, SignNetwork, Signs
+from .signs import EXACT, N_COLOURS, N_SIGN_CLASSES, POSITIONS, SignNetwork, Signs
 
 __all__ = [
     "ACTIVATION_BITS",
@@ -52,13 +52,10 @@ _COLOURS = 5  # L at (u, v) of the first colour and, from the third on, of the o
 _N_LOWER = len(_OWN) + 3 * len(_BESIDE) + len(_AROUND) + _PARTNER + _TOTALS
 N_FEATURES = _N_LOWER + _SAME + _COLOURS
 
-POSITIONS = 16  # classes of a frequency per axis
 N_LEARNED_CLASSES = 32
 N_LEARNED_CONTEXTS = N_LEARNED_CLASSES + N_SIGN_CLASSES  # first those of magnitudes
-N_COLOURS = 3  # further colours count as the third
 ACTIVATION_BITS = 5  # fractional bits of features and activations
 _LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
-_EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
 LOWEST_ONE, HIGHEST_ONE = 0.5, 1.4999  # weights in steps that become 1 or 0
 _RUN = 2**14  # codes that go through the network at a time: their activations stay in the cache
 
@@ -82,7 +79,7 @@ class ContextNetwork:
         inputs = (_LARGEST_FEATURE, self.limit, self.limit)
         largest = (np.abs(self.place).max(), np.abs(self.bias[0]).max(), np.abs(self.bias[1]).max())
         for w, x, b in zip(self.weights, inputs, largest, strict=True):
-            if int(np.abs(w.astype(np.int64)).sum(-1).max()) * x + int(b) >= _EXACT:
+            if int(np.abs(w.astype(np.int64)).sum(-1).max()) * x + int(b) >= EXACT:
                 raise ValueError("context network: sums may not be exact")
 
     def classes(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:

@@ -22,7 +22,7 @@ class RangeCoder(EntropyCoder):
 
     def __init__(self, starting_counts: Callable[[str], np.ndarray], networks: Callable[[], Networks]) -> None:
         """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them).
-        networks: of the learned contexts (priors.context has them)."""
+        networks: of the learned contexts (priors.networks has them)."""
         self._starting_counts, self._networks = starting_counts, networks
 
     def encode(

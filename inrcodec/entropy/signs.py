@@ -16,7 +16,7 @@ __all__ = ["N_SIGN_CLASSES", "N_SIGN_FEATURES", "SignNetwork", "Signs"]
 CAP = 4  # sizes of codes as features see them
 N_SIGN_CLASSES = 24
 POSITIONS, N_COLOURS = 16, 3  # classes of a frequency per axis; further colours count as the third
-_EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
+EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
 
 # Features of a code at (u, v), in this order; every one changes its sign when all signs of the picture do. Offsets name
 # the code at (u, v) − each; all but those of neighbours at (u, v) itself lie on lower diagonals.
@@ -43,7 +43,8 @@ _ALIKE_BESIDE = ((1, 0), (0, 1), (1, 1))
 _PER_COLOUR = 1 + len(_ALIKE_OWN) + 2
 N_SIGN_FEATURES = len(_OWN) + len(_TRIPLES) + len(_SIDES) * len(_BESIDE) + len(_CORNERS) * len(_ACROSS)
 N_SIGN_FEATURES += 2 * _PER_COLOUR
-_LOW, _HIGH = 4, 3  # how far offsets reach down and up
+_LOW, _HIGH = 4, 2  # how far offsets reach down and up
+_RUN = 2**14  # signs that are looked at together: bounds the scratch
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class SignNetwork:
             np.abs(self.second.astype(np.int64)).sum(1).max() * self.limit + np.abs(self.bias).max(),
             2 * np.abs(self.last.astype(np.int64)).sum() * self.limit,
         )
-        if max(bounds) >= _EXACT:
+        if max(bounds) >= EXACT:
             raise ValueError("sign network: sums may not be exact")
 
     def classes(self, features: np.ndarray, place: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,9 +104,10 @@ class Signs:
         """shape: [C, M, M', rows, columns] of the tile."""
         self._network = network
         colours, m, n, rows, columns = shape
-        wide = (colours, m + _LOW + _HIGH, n + _LOW + _HIGH, rows + 2, columns + 2)
-        self._known = np.zeros(int(np.prod(wide)), np.int8)  # clipped, zeros all around
+        # clipped codes with zeros between: what lies before one row, column or frequency lies behind the one before
+        wide = (colours, m + _LOW, n + _LOW, rows + 1, columns + 1)
         self._colour, self._u, self._v, self._row, _ = (int(np.prod(wide[i + 1 :])) for i in range(5))
+        self._known = np.zeros(colours * self._colour + _HIGH * (self._u + self._v) + self._row + 2, np.int8)
         self._taps = {
             "own": self._offsets(_OWN),
             "beside": np.concatenate([self._offsets(_BESIDE, side) for side in _SIDES]),
@@ -117,9 +119,9 @@ class Signs:
         }
 
     def at(self, colour: int, u: np.ndarray, v: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """Places of codes, for the other methods."""
+        """Where codes are kept, for the other methods."""
         start = colour * self._colour + (u + _LOW) * self._u + (v + _LOW) * self._v
-        return np.asarray(start + (row + 1) * self._row + column + 1)
+        return np.asarray(start + row * self._row + column)
 
     def learn(self, at: np.ndarray, codes: np.ndarray) -> None:
         self._known[at] = np.clip(codes, -CAP, CAP)
@@ -132,7 +134,12 @@ class Signs:
         self, at: np.ndarray, u: np.ndarray, v: np.ndarray, *, colour: int, place: np.ndarray, size: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Of codes [n] at frequencies u, v, of known magnitudes `size`: as SignNetwork.classes."""
-        return self._network.classes(self.features(at, colour, u, v), place, np.minimum(size, CAP))
+        runs = [slice(a, a + _RUN) for a in range(0, len(at), _RUN)]
+        found = [
+            self._network.classes(self.features(at[r], colour, u[r], v[r]), place[r], np.minimum(size[r], CAP))
+            for r in runs
+        ]
+        return np.concatenate([c for c, _ in found]), np.concatenate([e for _, e in found])
 
     def features(self, at: np.ndarray, colour: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """int8 [n, N_SIGN_FEATURES]"""

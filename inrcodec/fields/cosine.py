@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Tuning:
 
 TUNINGS = {
     "psnr": Tuning(
-        slope=0, masking=False, trade=0.115, trade_corrected=0.065, shrink=(3, 2), first_step=1.0, synthesis=1
+        slope=0, masking=False, trade=0.115, trade_corrected=0.065, shrink=(3, 2), first_step=1.0, synthesis=3
     ),
     "perceptual": Tuning(
         slope=112, masking=True, trade=0.11, trade_corrected=0.055, shrink=(0, 0), first_step=0.45, synthesis=2
@@ -218,13 +219,18 @@ class CosineField(Field):
         rows, *others = self._touching(axes)
         for run in self._blocks(rows):
             cells = ((run.start, run.stop), *others)
-            residual = synthesis.residual(
-                self._network,
-                facts[1:],
-                self._reach(cells),
-                self.signal.shape,
-                lambda spans: self._seen(weights, spans),
-            )
+            reach = self._reach(cells)
+            strips = [
+                synthesis.residual(
+                    self._network,
+                    facts[1:],
+                    [strip, *reach[1:]],
+                    self.signal.shape,
+                    lambda spans: self._seen(weights, spans),
+                )
+                for strip in self._strips(reach)
+            ]
+            residual = np.concatenate(strips) if len(strips) > 1 else strips[0]
             at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
             corrected[at] = heads[at]
             corrected[: residual.shape[-1]][at] += self._analyse(residual, cells)
@@ -302,6 +308,12 @@ class CosineField(Field):
         """What a network sees at the samples in spans: synthesis.See."""
         axes = _centres(spans)
         return self._synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
+
+    def _strips(self, spans: Sequence[Span]) -> list[Span]:
+        """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
+        (start, stop), *others = spans
+        rows = max(synthesis.STRIP_ROWS, BLOCK_VALUES // (self.signal.channels * prod(b - a for a, b in others)))
+        return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
 
     def _spline_step(self, quantiser: Quantiser) -> float:
         # knots are values, heads are orthonormal: over M samples per axis a value weighs √M times as much

@@ -72,19 +72,20 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
             grid = Grid.uniform(meta.shape, cells)
             # without samples: the colour axes are those found already
             planned = CosineField.plan_spec(meta, grid, settings)
-            field = make_field(replace(planned, synthesis=spec.synthesis, rotation=spec.rotation), meta, grid)
+            network = spec.synthesis if planned.pitch else 0  # a single cell has no smooth level to go with one
+            field = make_field(replace(planned, synthesis=network, rotation=spec.rotation), meta, grid)
             fresh = field.fit(widen_alpha(best.signal.samples, meta), settings, lambda _: None)
             return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
 
         return make
 
-    return [Rival("x".join(map(str, cells[::-1])), on(cells)) for cells in grids if cells != best.field.grid.cells]
+    return [Rival(Grid.uniform(meta.shape, cells).name, on(cells)) for cells in grids if cells != best.field.grid.cells]
 
 
 # In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best
 # trial so far, and one line here.
 STAGES = (
-    Stage("network", 3, _network),
+    Stage("network", 2, _network),
     Stage("cells", 7, _cells),
     Stage("shape", 9, _shape),
 )

@@ -19,6 +19,7 @@ __all__ = ["MIDDLE", "MIN_SCALE", "Span", "facts", "residual", "seen"]
 MIN_SCALE = 0.45  # thumbnails stay cheap: nothing is corrected below (at 0.4 it would be some .3 dB)
 MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are compared
 COLOURS = 3  # the network's; a gray picture has its two chromas zero
+STRIP_ROWS = 128  # of samples at least, where a picture is seen in strips: each sees its margin besides
 BLOCK_ROWS = 32  # of the network's lattice, convolved at a time: bounds the float32 scratch
 
 Span = tuple[int, int]  # start, stop

@@ -1,4 +1,4 @@
-"""Turns a context network into the bytes of a .npz and back: the file of table set 2, and what is trained to be one.
+"""Turns a context network into the bytes of a .npz and back: the file of table set 3, and what is trained to be one.
 
 FORMAT.md §7.9 has its arrays; `facts`, which decoding does not need, says how it was trained.
 """
@@ -56,8 +56,8 @@ def unpack_contexts(data: bytes) -> ContextFile:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             saved = {name: file[name] for name in ORDER}
             facts = file["facts"] if "facts" in file else np.zeros(0, np.int64)
-    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-            RuntimeError):  # fmt: skip
+    except (ValueError, TypeError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error,
+            NotImplementedError, RuntimeError):  # fmt: skip
         raise FormatError("not a context network, or a damaged one") from None
     try:
         network, rows = from_arrays(saved)
