@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import FormatError
+from ..parallel import each
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes
 from .context import UNSIGNED, Networks, open_tile, tile_kind
@@ -29,12 +30,16 @@ class RangeCoder(EntropyCoder):
         self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> list[bytes]:
         tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._networks)
-        payloads = []
-        for parts in chunks:
-            out = writer()
-            for part in parts:
-                tiles.write(out, part)
-            payloads.append(out.bytes())
+        payloads = [b""] * len(chunks)
+
+        def encode(group: list[int]) -> None:
+            for i in group:
+                out = writer()
+                for part in chunks[i]:
+                    tiles.write(out, part)
+                payloads[i] = out.bytes()
+
+        each(encode, _by_tile(chunks))
         return payloads
 
     def decode(
@@ -42,14 +47,29 @@ class RangeCoder(EntropyCoder):
     ) -> tuple[np.ndarray, ...]:
         codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
         tiles = _Tiles(codes, layouts, self._starting_counts, self._networks)
-        for payload, parts in zip(payloads, chunks, strict=True):
-            if payload is not None:
-                source = reader(payload)
-                for part in parts:
-                    tiles.read(source, part)
+
+        def decode(group: list[int]) -> None:
+            for i in group:
+                if (payload := payloads[i]) is not None:
+                    source = reader(payload)
+                    for part in chunks[i]:
+                        tiles.read(source, part)
+            for i in group:
+                for part in chunks[i]:
+                    tiles.forget(part)
+
+        each(decode, _by_tile(chunks))
         for array in codes:
             check_magnitudes(array)
         return codes
+
+
+def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[list[int]]:
+    """Indices of the chunks of each tile of heads, which share its state; other tiles have nothing to do with it."""
+    groups: dict[object, list[int]] = {}
+    for i, parts in enumerate(chunks):
+        groups.setdefault((parts[-1].tensor, parts[-1].tile), []).append(i)
+    return list(groups.values())
 
 
 class _Tiles:
@@ -99,7 +119,11 @@ class _Tiles:
 
     def _close(self, part: Part) -> None:
         if part.high >= self._layouts[part.tensor].n_diagonals:
-            del self._open[part.tensor, part.tile]  # frees the tile's state: large pictures have many
+            self.forget(part)
+
+    def forget(self, part: Part) -> None:
+        """Frees a tile's state, which is larger than its codes: large pictures have many tiles."""
+        self._open.pop((part.tensor, part.tile), None)
 
 
 def _put_stop(out: Writer, stop: int, limit: int) -> None:

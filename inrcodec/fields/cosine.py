@@ -12,6 +12,7 @@ import numpy as np
 
 from ..colour import fit_rotation, rotation
 from ..grid import Grid
+from ..parallel import each
 from ..priors.synthesis import Network, network
 from ..quantize import rate_optimal, to_codes
 from ..settings import EncodeSettings
@@ -214,26 +215,26 @@ class CosineField(Field):
         picture at scale 1, and the formula itself at every other. Heads of cells that no position touches are 0."""
         if self._network is None or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
             return tuple(weights)
-        knots, _, facts, heads = weights
+        network, (knots, _, facts, heads) = self._network, weights
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
         rows, *others = self._touching(axes)
-        for run in self._blocks(rows):
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self._seen(weights, spans)
+
+        def correct(run: slice) -> None:
             cells = ((run.start, run.stop), *others)
             reach = self._reach(cells)
             strips = [
-                synthesis.residual(
-                    self._network,
-                    facts[1:],
-                    [strip, *reach[1:]],
-                    self.signal.shape,
-                    lambda spans: self._seen(weights, spans),
-                )
+                synthesis.residual(network, facts[1:], [strip, *reach[1:]], self.signal.shape, see)
                 for strip in self._strips(reach)
             ]
             residual = np.concatenate(strips) if len(strips) > 1 else strips[0]
             at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
             corrected[at] = heads[at]
             corrected[: residual.shape[-1]][at] += self._analyse(residual, cells)
+
+        each(correct, self._blocks(rows))
         return knots, corrected
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
