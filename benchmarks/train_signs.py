@@ -22,8 +22,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from inrcodec.entropy.exact import N_COLOURS, POSITIONS
 from inrcodec.entropy.learned import N_LEARNED_CLASSES, LearnedTile
-from inrcodec.entropy.signs import CAP, N_COLOURS, N_SIGN_CLASSES, N_SIGN_FEATURES, POSITIONS, SignNetwork
+from inrcodec.entropy.signs import CAP, N_SIGN_CLASSES, N_SIGN_FEATURES, SignNetwork
 from inrcodec.priors import signs
 from inrcodec.priors.train_context import STEPS, quantised
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, POSITIONS, ContextNetwork, LearnedTile
+from inrcodec.entropy.exact import POSITIONS
+from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, ContextNetwork, LearnedTile
 from inrcodec.priors import context
 from inrcodec.priors.context import context_network, starting_rows
 from inrcodec.priors.signs import sign_network

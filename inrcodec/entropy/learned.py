@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from .diagonals import Diagonals, coded
-from .signs import EXACT, N_COLOURS, N_SIGN_CLASSES, POSITIONS, SignNetwork, Signs
+from .exact import EXACT, N_COLOURS, POSITIONS, activate
+from .signs import N_SIGN_CLASSES, SignNetwork, Signs
 
 __all__ = [
     "ACTIVATION_BITS",
     "N_FEATURES",
     "N_LEARNED_CLASSES",
     "N_LEARNED_CONTEXTS",
-    "POSITIONS",
     "ContextNetwork",
     "LearnedTile",
 ]
@@ -94,19 +94,13 @@ class ContextNetwork:
             x = features[:, some].reshape(len(features), -1)
             y = (first @ x).reshape(len(first), -1, k)
             y += place[:, some, None]
-            y = self._activate(y.reshape(len(first), -1), 0)
+            y = activate(y.reshape(len(first), -1), self.shift[0], self.limit)
             y = second @ y
             y += self.bias[0].astype(np.float32)[:, None]
-            y = last @ self._activate(y, 1) + np.float32(self.bias[1][0])
+            y = last @ activate(y, self.shift[1], self.limit) + np.float32(self.bias[1][0])
             y = np.floor(y * np.float32(2.0 ** -self.shift[2]) + np.float32(0.5))
             result[some] = np.clip(y, 0, N_LEARNED_CLASSES - 1).reshape(-1, k)
         return result
-
-    def _activate(self, y: np.ndarray, layer: int) -> np.ndarray:
-        y *= np.float32(2.0 ** -self.shift[layer])
-        y += np.float32(0.5)
-        np.floor(y, out=y)
-        return np.clip(y, 0, self.limit, out=y)
 
 
 @dataclass(frozen=True)
@@ -193,13 +187,13 @@ class LearnedTile:
         size = magnitudes[which]
         if not len(size):
             return magnitudes
-        minus = negative[which]
+        at, minus = self._at(which, now), negative[which]
         if self._sign_prices is None:
-            found, expected = self._expected(which, size, now)
+            found, expected = self._expected(at, which, size, now)
             minus = (code(N_LEARNED_CLASSES + found, (minus != expected).astype(np.int32)) != 0) != expected
         signed = magnitudes.copy()
         signed[which] = np.where(minus, -size, size)
-        self._signs.learn(self._at(which, now), signed[which])
+        self._signs.learn(at, signed[which])
         return signed
 
     def _priced(self, weights: np.ndarray, now: _Pass) -> np.ndarray:
@@ -209,18 +203,20 @@ class LearnedTile:
         sizes = np.abs(weights)
         which = np.nonzero((sizes >= LOWEST_ONE) & (sizes <= HIGHEST_ONE))
         if len(which[0]):
-            found, expected = self._expected(which, np.ones(len(which[0]), np.int32), now)
+            found, expected = self._expected(self._at(which, now), which, np.ones(len(which[0]), np.int32), now)
             surprise = (weights[which] < 0) != expected
             moved = sizes[which] - self._sign_prices[found, surprise.astype(np.int64)] / 2
             sizes[which] = np.clip(moved, LOWEST_ONE, HIGHEST_ONE)
         return sizes
 
-    def _expected(self, which: tuple[Any, ...], size: np.ndarray, now: _Pass) -> tuple[np.ndarray, np.ndarray]:
+    def _expected(
+        self, at: np.ndarray, which: tuple[Any, ...], size: np.ndarray, now: _Pass
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Sign classes of some codes of a pass, and whether each is expected to be negative."""
         u, v = (i[which[0]] for i in now.index)
         p, q = (i[which[0]] for i in now.position)
         place = self._signs.place(p, q, now.colour, now.half)
-        return self._signs.classes(self._at(which, now), u, v, colour=now.colour, place=place, size=size)
+        return self._signs.classes(at, u, v, colour=now.colour, place=place, size=size)
 
     def _at(self, which: tuple[Any, ...], now: _Pass) -> np.ndarray:
         u, v = (i[which[0]] for i in now.index)

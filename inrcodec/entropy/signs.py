@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .exact import EXACT, N_COLOURS, activate
+
 __all__ = ["N_SIGN_CLASSES", "N_SIGN_FEATURES", "SignNetwork", "Signs"]
 
 CAP = 4  # sizes of codes as features see them
 N_SIGN_CLASSES = 24
-POSITIONS, N_COLOURS = 16, 3  # classes of a frequency per axis; further colours count as the third
-EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
 
 # Features of a code at (u, v), in this order; every one changes its sign when all signs of the picture do. Offsets name
 # the code at (u, v) − each; all but those of neighbours at (u, v) itself lie on lower diagonals.
@@ -86,15 +86,9 @@ class SignNetwork:
         return found.astype(np.int16), answer < 0
 
     def _half(self, y: np.ndarray) -> np.ndarray:
-        y = self._activate(y, 0) @ self.second.astype(np.float32).T
+        y = activate(y, self.shift[0], self.limit) @ self.second.astype(np.float32).T
         y += self.bias.astype(np.float32)
-        return np.asarray(self._activate(y, 1) @ self.last.astype(np.float32))
-
-    def _activate(self, y: np.ndarray, layer: int) -> np.ndarray:
-        y *= np.float32(2.0 ** -self.shift[layer])
-        y += np.float32(0.5)
-        np.floor(y, out=y)
-        return np.clip(y, 0, self.limit, out=y)
+        return np.asarray(activate(y, self.shift[1], self.limit) @ self.last.astype(np.float32))
 
 
 class Signs:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
-from importlib import resources
 
 import numpy as np
 
 from ..entropy.alphabet import N_SYMBOLS
-from ..entropy.learned import N_COLOURS, N_FEATURES, N_LEARNED_CLASSES, POSITIONS, ContextNetwork
+from ..entropy.exact import N_COLOURS, POSITIONS
+from ..entropy.learned import N_FEATURES, N_LEARNED_CLASSES, ContextNetwork
+from .released import released, sha256
 
 __all__ = [
     "FILE",
@@ -59,10 +58,7 @@ def from_arrays(saved: dict[str, np.ndarray]) -> tuple[ContextNetwork, np.ndarra
 
 def digest(saved: dict[str, np.ndarray]) -> str:
     """SHA-256 of all arrays as little-endian int32, in the file's order."""
-    h = hashlib.sha256()
-    for name in ORDER:
-        h.update(np.ascontiguousarray(saved[name], "<i4").tobytes())
-    return h.hexdigest()
+    return sha256(saved, ORDER, "<i4")
 
 
 def context_network() -> ContextNetwork:
@@ -78,9 +74,4 @@ def starting_rows() -> np.ndarray:
 
 @functools.cache
 def _load() -> tuple[ContextNetwork, np.ndarray]:
-    data = resources.files(__package__).joinpath(FILE).read_bytes()
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        saved = {name: archive[name] for name in ORDER}
-    if digest(saved) != SHA256:
-        raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
-    return from_arrays(saved)
+    return from_arrays(released(FILE, digest, SHA256))

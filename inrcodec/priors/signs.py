@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
-from importlib import resources
 
 import numpy as np
 
 from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.signs import SignNetwork
+from .released import released, sha256
 
 __all__ = ["FILE", "arrays", "digest", "sign_network", "sign_rows"]
 
@@ -28,10 +26,7 @@ def arrays(network: SignNetwork, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def digest(saved: dict[str, np.ndarray]) -> str:
     """SHA-256 of all arrays as little-endian int32, in the file's order."""
-    h = hashlib.sha256()
-    for name in _ORDER:
-        h.update(np.ascontiguousarray(saved[name], "<i4").tobytes())
-    return h.hexdigest()
+    return sha256(saved, _ORDER, "<i4")
 
 
 def sign_network() -> SignNetwork:
@@ -49,11 +44,7 @@ def sign_rows() -> np.ndarray:
 
 @functools.cache
 def _load() -> tuple[SignNetwork, np.ndarray]:
-    data = resources.files(__package__).joinpath(FILE).read_bytes()
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        saved = {name: archive[name] for name in _ORDER}
-    if digest(saved) != SHA256:
-        raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
+    saved = released(FILE, digest, SHA256)
     first, place, size, second, bias, last, shift, limit, rows = (saved[name] for name in _ORDER)
     low, middle, high = shift.tolist()
     return SignNetwork(first, place, size, second, bias, last, (low, middle, high), int(limit[0])), rows

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 
 from ..errors import UnsupportedError
+from .released import released
 
 __all__ = [
     "FACT_LIMITS",
@@ -85,12 +84,7 @@ def network(number: int) -> Network:
     released one: it would decode other samples than were encoded."""
     if number not in SHA256:
         raise UnsupportedError(f"synthesis network {number} is not known to this version")
-    name = f"synthesis_{number}.npz"
-    with np.load(io.BytesIO(resources.files(__package__).joinpath(name).read_bytes()), allow_pickle=False) as archive:
-        stored = {k: archive[k] for k in archive.files}
-    if digest(stored) != SHA256[number]:
-        raise RuntimeError(f"{name} in this installation is damaged; reinstall inrcodec")
-    return from_arrays(stored)
+    return from_arrays(released(f"synthesis_{number}.npz", digest, SHA256[number]))
 
 
 def from_arrays(stored: dict[str, np.ndarray]) -> Network:

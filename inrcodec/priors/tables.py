@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
-from importlib import resources
 
 import numpy as np
 
@@ -13,6 +10,7 @@ from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.context import N_CLASSES, N_CONTEXTS
 from ..entropy.labels import label_counts
 from .context import starting_rows
+from .released import released, sha256
 from .signs import sign_rows
 
 __all__ = ["KINDS", "from_counts", "starting_counts"]
@@ -35,20 +33,12 @@ def starting_counts(kind: str) -> np.ndarray:
         return label_counts()
     if kind == "learned":
         return np.concatenate([starting_rows(), sign_rows()])
-    data = resources.files(__package__).joinpath(FILE).read_bytes()
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        tables = {k: archive[k] for k in KINDS}
-    if digest(tables) != SHA256:
-        raise RuntimeError(f"{FILE} in this installation is damaged; reinstall inrcodec")
-    return tables[kind].astype(np.int64)
+    return released(FILE, digest, SHA256)[kind].astype(np.int64)
 
 
 def digest(tables: dict[str, np.ndarray]) -> str:
     """SHA-256 of the tables as little-endian uint16 in the order of KINDS."""
-    h = hashlib.sha256()
-    for kind in KINDS:
-        h.update(np.ascontiguousarray(tables[kind], "<u2").tobytes())
-    return h.hexdigest()
+    return sha256(tables, KINDS, "<u2")
 
 
 def from_counts(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

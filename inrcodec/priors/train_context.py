@@ -25,12 +25,11 @@ from PIL import Image
 from torch import nn
 
 from ..entropy.alphabet import N_SYMBOLS, split
+from ..entropy.exact import N_COLOURS, POSITIONS
 from ..entropy.learned import (
     ACTIVATION_BITS,
-    N_COLOURS,
     N_FEATURES,
     N_LEARNED_CLASSES,
-    POSITIONS,
     ContextNetwork,
     LearnedTile,
 )
