@@ -15,14 +15,14 @@ from .effort import Search
 from .entropy import make_coder
 from .errors import FormatError, LimitError, UnsupportedError
 from .fields import Field, field_class, make_field
-from .fields.base import Candidate, OnStep
+from .fields.base import OnStep
 from .grid import Grid, parse_cells
 from .priors.prior import Prior
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, SignalMeta
 from .stream import FieldSpec, Header, Stream, plan
-from .trial import digest
+from .trial import Candidate, digest
 
 __all__ = ["Decoder", "digest", "encode"]
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import TargetError
-from .fields.base import Candidate, OnStep, Progress, Stage
+from .fields.base import OnStep, Progress
 from .rate import solve_bytes, solve_quality, target_bytes
 from .render import widen_alpha
 from .settings import EncodeSettings
 from .signals import Signal, normalise
+from .stages import STAGES, Stage
 from .stream import MAX_MDB, Stream
-from .trial import Trial
+from .trial import Candidate, Trial
 
 __all__ = ["Search"]
 
@@ -63,7 +64,7 @@ class Search:
     def _climb(self, best: _Scored) -> _Scored:
         """Stage after stage; at effort 9 again, for what one stage chose is new ground for the others."""
         effort = self.settings.effort
-        stages = [s for s in self.base.field.stages() if s.from_effort <= effort]
+        stages = [s for s in STAGES.get(self.base.field.spec.body, ()) if s.from_effort <= effort]
         for _ in range(ROUNDS_OF_ALL if effort == 9 else 1):
             before = best
             for i, stage in enumerate(stages):

@@ -6,25 +6,33 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from . import __version__
 from .entropy import TABLE_SETS, make_coder
 from .fields import Field
-from .fields.base import Candidate
 from .metrics import mse
 from .render import lattice, render
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, normalise
 from .stream import MAX_MDB, Header, Part, Quantiser, Stream, TensorLayout, n_tiles, plan
 
-__all__ = ["Trial", "digest", "quality_db"]
+__all__ = ["Candidate", "Trial", "digest", "quality_db"]
 
 DIGEST_BYTES = 8
 LEVEL_BYTES = 2048  # a progressive level is worth its framing from about here on
 MAX_LEVELS = 4
 ZSTD_MARGIN = 1.25  # a quick zstd pass must come this close to the range coder before the slow one is tried
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to represent a signal. fitted: what the field's fit returned, or a variant of it."""
+
+    field: Field
+    fitted: Any
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from inrcodec import api
 from inrcodec.effort import BIT
 from inrcodec.fields import make_field
 from inrcodec.fields.cosine import CosineField
-from inrcodec.fields.cosine_stages import STAGES
 from inrcodec.grid import Grid
 from inrcodec.settings import EncodeSettings
+from inrcodec.stages import STAGES
 from inrcodec.stream import STEP_UNIT
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -123,7 +123,7 @@ def test_effort_is_for_cosines() -> None:
 def test_stages_say_what_they_gained(cli: Cli) -> None:
     sample("tiny.png")
     said = ok(cli("encode tiny.png -e 7 -v --progress")).err.splitlines()
-    for stage in (s for s in STAGES if s.from_effort <= 7):
+    for stage in (s for s in STAGES["cosine"] if s.from_effort <= 7):
         (over,) = [line for line in said if line.startswith(f"tiny.png: {stage.name}: ")]
         assert "bytes, " in over and " dB in " in over
     assert any("bpp, " in line and " s left" in line for line in said)

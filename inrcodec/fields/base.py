@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
 
-if TYPE_CHECKING:
-    from ..trial import Trial
-
-__all__ = ["Candidate", "Field", "Progress", "Rival", "Stage"]
+__all__ = ["Field", "Progress"]
 
 
 @dataclass(frozen=True)
@@ -40,32 +37,6 @@ class Progress:
 OnStep = Callable[[Progress], None]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One way to represent a signal. fitted: what the field's fit returned, or a variant of it."""
-
-    field: Field
-    fitted: Any
-
-
-@dataclass(frozen=True)
-class Rival:
-    """An alternative to the best candidate so far, made only when its turn comes; None where a quick look at it says
-    that it is not worth a trial."""
-
-    name: str
-    make: Callable[[], Candidate | None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Alternatives that are tried from an effort on, against the best candidate so far (see effort.py)."""
-
-    name: str
-    from_effort: int
-    rivals: Callable[[Trial, EncodeSettings], Sequence[Rival]]
-
-
 class Field(ABC):
     """One function family on one grid. Weights are tensors [C, *frequencies, *cells] as `layouts` says;
     codes are the same tensors as int32. All methods leave their inputs as they were."""
@@ -77,14 +48,9 @@ class Field(ABC):
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
         self.spec, self.signal, self.grid = spec, signal, grid
 
-    @classmethod
-    def stages(cls) -> tuple[Stage, ...]:
-        """What --effort tries, in this order; a family that has some has `distortion`."""
-        return ()
-
     def distortion(self, fitted: Any, quantiser: Quantiser, error: np.ndarray) -> float:
         """Squared error, summed, in units of squared local steps: what the family spends its bits for. error: of
-        samples as they are fitted [*shape, C]."""
+        samples as they are fitted [*shape, C]. For families that have stages (see stages.py)."""
         raise NotImplementedError
 
     @classmethod

@@ -20,7 +20,7 @@ from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import synthesis
 from .axis import CosineAxis, SplineAxis, functions_at
-from .base import Field, OnStep, Progress, Stage
+from .base import Field, OnStep, Progress
 from .synthesis import Span
 
 __all__ = ["CosineField"]
@@ -134,12 +134,6 @@ class CosineField(Field):
             heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
         return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort <= QUICK_EFFORT)
-
-    @classmethod
-    def stages(cls) -> tuple[Stage, ...]:
-        from .cosine_stages import STAGES
-
-        return STAGES
 
     def distortion(self, fitted: Fitted, quantiser: Quantiser, error: np.ndarray) -> float:
         """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""

@@ -1,24 +1,41 @@
-"""What --effort tries on a signal of windowed cosines: alternatives to the best candidate so far, stage by stage."""
+"""What --effort tries, by body: alternatives to the best candidate so far, stage by stage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ..grid import Grid
-from ..render import widen_alpha
-from ..settings import EncodeSettings
-from ..trial import Trial
-from . import make_field
-from .base import Candidate, Rival, Stage
-from .cosine import CosineField
+from .fields import make_field
+from .fields.cosine import CosineField
+from .grid import Grid
+from .render import widen_alpha
+from .settings import EncodeSettings
+from .trial import Candidate, Trial
 
-__all__ = ["STAGES"]
+__all__ = ["STAGES", "Rival", "Stage"]
 
 # Sizes of all cells relative to the default ones (16 × 16 in pictures): from effort 7, and more of them from 8 on
 SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (0.5, 2.0), "array": (0.5, 2.0)}
 MORE_SIZES = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.25, 4.0), "array": (0.75, 1.5)}
 SHAPES = (0.8, 1.25)  # sizes on one axis relative to the best so far
+
+
+@dataclass(frozen=True)
+class Rival:
+    """An alternative to the best candidate so far, made only when its turn comes; None where a quick look at it says
+    that it is not worth a trial. name: the same for rivals that are the same under one network."""
+
+    name: str
+    make: Callable[[], Candidate | None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Alternatives that are tried from an effort on, against the best candidate so far (see effort.py)."""
+
+    name: str
+    from_effort: int
+    rivals: Callable[[Trial, EncodeSettings], Sequence[Rival]]
 
 
 def _network(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
@@ -83,9 +100,11 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
 
 
 # In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best
-# trial so far, and one line here.
-STAGES = (
-    Stage("network", 2, _network),
-    Stage("cells", 7, _cells),
-    Stage("shape", 9, _shape),
-)
+# trial so far, and one line here; its family has `distortion`.
+STAGES = {
+    "cosine": (
+        Stage("network", 2, _network),
+        Stage("cells", 7, _cells),
+        Stage("shape", 9, _shape),
+    )
+}
