@@ -19,9 +19,9 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import synthesis
-from .axis import CosineAxis, SplineAxis, functions_at
+from .axis import SplineAxis
 from .base import Field, OnStep, Progress
-from .synthesis import Span
+from .bases import Cosines, Span, Splines, centres
 
 __all__ = ["CosineField"]
 
@@ -79,7 +79,8 @@ class CosineField(Field):
 
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid) -> None:
         super().__init__(spec, signal, grid)
-        self._splines = tuple(SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch)))
+        self._cosines = Cosines(grid)
+        self._splines = Splines([SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch))])
         self._rotation = rotation(signal, spec.rotation)
         self._network: Network | None = network(spec.synthesis) if spec.synthesis else None
 
@@ -116,16 +117,15 @@ class CosineField(Field):
     def layouts(self) -> tuple[TensorLayout, ...]:
         c = self.signal.channels
         heads = TensorLayout("heads", "cosine", c, self.grid.largest, self.grid.cells, self.grid.sizes)
-        if not self._splines:
+        if not self.spec.pitch:
             return (heads,)
-        knots = tuple(s.n_knots for s in self._splines)
-        return (TensorLayout("spline", "smooth", c + self.spec.masking, (), knots), heads)
+        return (TensorLayout("spline", "smooth", c + self.spec.masking, (), self._splines.n_knots), heads)
 
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> Fitted:
         """Closed form: nothing is trained."""
         on_step(Progress("fit", 0, 1))
         rotated = (samples - self._centre) @ self._rotation.T.astype(np.float32)
-        spline = self._project_spline(rotated) if self._splines else None
+        spline = self._splines.project(rotated) if self.spec.pitch else None
         masking = self._fit_masking(rotated, spline) if spline is not None and self.spec.masking else None
         heads = None
         if spline is None:
@@ -218,7 +218,7 @@ class CosineField(Field):
 
         def correct(run: slice) -> None:
             cells = ((run.start, run.stop), *others)
-            reach = self._reach(cells)
+            reach = self._cosines.reach(cells)
             strips = [
                 synthesis.residual(network, facts[1:], [strip, *reach[1:]], self.signal.shape, see)
                 for strip in self._strips(reach)
@@ -226,7 +226,7 @@ class CosineField(Field):
             residual = np.concatenate(strips) if len(strips) > 1 else strips[0]
             at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
             corrected[at] = heads[at]
-            corrected[: residual.shape[-1]][at] += self._analyse(residual, cells)
+            corrected[: residual.shape[-1]][at] += self._cosines.analyse(residual, cells)
 
         each(correct, self._blocks(rows))
         return knots, corrected
@@ -238,7 +238,12 @@ class CosineField(Field):
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         per_point = self.signal.channels * int(np.prod([2 * m for m in self.grid.largest]))
         run = max(1, BLOCK_VALUES // per_point)
-        blocks = [self._sample_block(weights, coords[at : at + run]) for at in range(0, len(coords), run)]
+
+        def block(coords: np.ndarray) -> np.ndarray:
+            values = self._cosines.sample(weights[-1], coords)
+            return values + self._splines.sample(weights[0], coords) if self.spec.pitch else values
+
+        blocks = [block(coords[at : at + run]) for at in range(0, len(coords), run)]
         values = np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
         return values @ self._rotation + self._centre
 
@@ -247,20 +252,20 @@ class CosineField(Field):
         cells = self._touching(axes)
         if self._network is None or min(scale) < synthesis.MIN_SCALE:
             return cells
-        spans = synthesis.seen(self._network, self._reach(cells), self.signal.shape)
+        spans = synthesis.seen(self._network, self._cosines.reach(cells), self.signal.shape)
         return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
 
     def linear(
         self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
         """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
-        smooth = self._evaluate_spline(weights[0], axes) if self._splines else np.zeros(())
-        return self._synthesise(weights[-1], axes, scale), smooth
+        smooth = self._splines.evaluate(weights[0], axes) if self.spec.pitch else np.zeros(())
+        return self._cosines.synthesise(weights[-1], axes, scale), smooth
 
     def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
         """[*n, 1], from what `dequantize` gives under a network."""
         _, masks, facts, _ = weights
-        return np.asarray(facts[0] * np.exp2(np.clip(self._evaluate_spline(masks, axes), -8, 8)))
+        return np.asarray(facts[0] * np.exp2(np.clip(self._splines.evaluate(masks, axes), -8, 8)))
 
     # --- the pieces, in the order they are used
 
@@ -289,20 +294,10 @@ class CosineField(Field):
         spans = super().cells_for(axes, (1.0,) * len(axes))
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
 
-    def _reach(self, cells: Sequence[Span]) -> tuple[Span, ...]:
-        """Per axis the samples at which the functions of a run of cells live: half the smaller of two neighbours
-        beyond their common border."""
-        spans = []
-        for b, sizes, (first, stop) in zip(self.grid.borders, self.grid.sizes, cells, strict=True):
-            before = min(sizes[first - 1 : first + 1]) // 2 if first else 0
-            after = min(sizes[stop - 1 : stop + 1]) // 2 if stop < len(sizes) else 0
-            spans.append((b[first] - before, b[stop] + after))
-        return tuple(spans)
-
     def _seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
         """What a network sees at the samples in spans: synthesis.See."""
-        axes = _centres(spans)
-        return self._synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
+        axes = centres(spans)
+        return self._cosines.synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
 
     def _strips(self, spans: Sequence[Span]) -> list[Span]:
         """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
@@ -332,7 +327,7 @@ class CosineField(Field):
         if codes is None:
             return np.ones(self.grid.cells)
         centres = [np.add(b[1:], b[:-1]) / 2 for b in self.grid.borders]
-        exponent = self._evaluate_spline(np.clip(codes, -64, 64) * MASKING_UNIT, centres)[..., 0]
+        exponent = self._splines.evaluate(np.clip(codes, -64, 64) * MASKING_UNIT, centres)[..., 0]
         return np.exp2(np.clip(exponent, -8, 8))
 
     def _fit_masking(self, samples: np.ndarray, spline: np.ndarray) -> np.ndarray:
@@ -342,7 +337,7 @@ class CosineField(Field):
         for cells in self._blocks():
             edges = self.grid.borders[0][cells.start : cells.stop + 1]
             axes = [np.arange(edges[0], edges[-1]) + 0.5, *(np.arange(b[-1]) + 0.5 for b in self.grid.borders[1:])]
-            detail = samples[edges[0] : edges[-1], ..., 0] - self._evaluate_spline(spline[:1], axes)[..., 0]
+            detail = samples[edges[0] : edges[-1], ..., 0] - self._splines.evaluate(spline[:1], axes)[..., 0]
             total = np.add.reduceat(detail**2, np.asarray(edges[:-1]) - edges[0], axis=0)
             for d, b in enumerate(self.grid.borders[1:], 1):
                 total = np.add.reduceat(total, b[:-1], axis=d)
@@ -352,88 +347,13 @@ class CosineField(Field):
             n = np.multiply.outer(n, sizes)
         log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
         log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
-        return to_codes(np.rint(self._project_spline(log[..., None], of_cells=True) / MASKING_UNIT))
-
-    def _project_spline(self, samples: np.ndarray, of_cells: bool = False) -> np.ndarray:
-        """Least-squares knots [C, *knots] of samples [*shape, C], or of values that cells have throughout [*cells, C];
-        one axis after the other."""
-        for axis, sizes in zip(self._splines, self.grid.sizes, strict=True):
-            flat = samples.reshape(samples.shape[0], -1)
-            flat = np.repeat(flat, sizes, axis=0) if of_cells else flat
-            # each pass takes the first axis and moves it to the end
-            samples = np.moveaxis(axis.project(flat).reshape(-1, *samples.shape[1:]), 0, -1)
-        return samples
+        return to_codes(np.rint(self._splines.project(log[..., None], self.grid.sizes) / MASKING_UNIT))
 
     def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
         """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""
         cells = ((rows.start, rows.stop), *((0, m) for m in self.grid.cells[1:]))
-        spans = self._reach(cells)
+        spans = self._cosines.reach(cells)
         values = samples[spans[0][0] : spans[0][1]].astype(np.float64)
         if spline is not None:
-            values -= self._evaluate_spline(spline, _centres(spans))
-        return self._analyse(values, cells)
-
-    def _analyse(self, values: np.ndarray, cells: Sequence[Span]) -> np.ndarray:
-        """Values [*n, C] at the samples that cells reach -> heads [C, *frequencies, *cells]: the projection."""
-        for b, (first, stop), x in zip(self.grid.borders, cells, _centres(self._reach(cells)), strict=True):
-            # [n_d, …] -> [m_d, M_d, …] -> both at the end; after all axes: [C, m_0, M_0, m_1, M_1, …]
-            basis = CosineAxis(b, x)
-            out = basis.analyse(values.reshape(values.shape[0], -1))
-            out = out[first - basis.cells.start : stop - basis.cells.start]  # neighbours live there as well
-            values = np.moveaxis(out.reshape(*out.shape[:2], *values.shape[1:]), (0, 1), (-2, -1))
-        n = len(cells)
-        return values.transpose(0, *(2 * d + 2 for d in range(n)), *(2 * d + 1 for d in range(n)))
-
-    def _synthesise(self, heads: np.ndarray, axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
-        """Heads -> values [*n, C] on a lattice; one axis after the other, last first."""
-        bases = [CosineAxis(b, x, s) for b, x, s in zip(self.grid.borders, axes, scale, strict=True)]
-        n = len(bases)
-        chosen: tuple[Any, ...] = (..., *(b.cells for b in bases))
-        x = heads[chosen].astype(np.float64)
-        for d in reversed(range(n)):
-            # x is [n_{d+1}, …, C, M_0 … M_d, m_0 … m_d]: bring M_d and m_d to the front
-            done = n - 1 - d
-            x = np.moveaxis(x, (x.ndim - 1, done + 1 + d), (0, 1))
-            x = bases[d].synthesise(x.reshape(*x.shape[:2], -1)).reshape(-1, *x.shape[2:])
-        return x
-
-    def _evaluate_spline(self, spline: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """Knots [C, *knots] -> values [*n, C]."""
-        x = spline
-        for axis, positions in zip(reversed(self._splines), reversed(list(axes)), strict=True):
-            x = np.moveaxis(x, -1, 0)
-            x = axis.evaluate(x.reshape(x.shape[0], -1), positions).reshape(-1, *x.shape[1:])
-            # the evaluated axis stays in front; the next knots axis is again the last
-        return x
-
-    def _sample_block(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
-        """Positions [N, D] -> values [N, C]: the two cells per axis that each position touches, contracted axis by
-        axis with their functions there."""
-        heads = weights[-1]
-        n_axes, n = coords.shape[1], len(coords)
-        axes = [functions_at(b, x) for b, x in zip(self.grid.borders, coords.T, strict=True)]
-        cells = [c.reshape(n, *(2 if d == i else 1 for i in range(n_axes))) for d, (c, _) in enumerate(axes)]
-        # [C, M_0 …, N, 2, 2 …] -> [N, C, M_0 …, 2, 2 …]
-        chosen: tuple[Any, ...] = (slice(None), *(slice(None),) * n_axes, *cells)
-        x = np.moveaxis(heads[chosen], 1 + n_axes, 0).astype(np.float64)
-        for d in reversed(range(n_axes)):
-            # bring M_d and its pair of cells, the last of both runs, together at the end
-            x = np.moveaxis(x, 2 + d, -1)
-            x = np.einsum("n...sm,nsm->n...", x, axes[d][1])
-        values = x
-        if self._splines:
-            knots = weights[0]
-            for d, axis in reversed(list(enumerate(self._splines))):
-                rows = axis.evaluate(np.eye(axis.n_knots), coords[:, d])  # [N, knots]
-                knots = (
-                    np.einsum("c...k,nk->nc...", knots, rows)
-                    if d == n_axes - 1
-                    else np.einsum("nc...k,nk->nc...", knots, rows)
-                )
-            values = values + knots
-        return values
-
-
-def _centres(spans: Sequence[Span]) -> list[np.ndarray]:
-    """Positions of the samples in spans."""
-    return [np.arange(a, b) + 0.5 for a, b in spans]
+            values -= self._splines.evaluate(spline, centres(spans))
+        return self._cosines.analyse(values, cells)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
+from .bases import Span
 
-__all__ = ["MIDDLE", "MIN_SCALE", "Span", "facts", "residual", "seen"]
+__all__ = ["MIDDLE", "MIN_SCALE", "facts", "residual", "seen"]
 
 MIN_SCALE = 0.45  # thumbnails stay cheap: nothing is corrected below (at 0.4 it would be some .3 dB)
 MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are compared
@@ -22,7 +23,7 @@ COLOURS = 3  # the network's; a gray picture has its two chromas zero
 STRIP_ROWS = 128  # of samples at least, where a picture is seen in strips: each sees its margin besides
 BLOCK_ROWS = 32  # of the network's lattice, convolved at a time: bounds the float32 scratch
 
-Span = tuple[int, int]  # start, stop
+
 # samples per axis -> the field's detail there [*n, C], on rotated channels, and the local step [*n, 1]
 See = Callable[[Sequence[Span]], tuple[np.ndarray, np.ndarray]]
 
