@@ -1,35 +1,27 @@
-"""A decoder of codes written from FORMAT.md alone, §1 to §7: slow and obvious, for test_format.py to compare with.
+"""A decoder of codes written from FORMAT.md alone, slow and obvious, for test_format.py to compare with: §1 to §6 here,
+§7 in format_tiles.py.
 
-When contexts, tables or constants change, FORMAT.md and this follow. Section numbers are FORMAT.md's.
+When tables or constants change, FORMAT.md and this follow. Section numbers are FORMAT.md's.
 """
 
 # ruff: noqa: PLR0917
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgpack
 import numpy as np
 import zstandard
+from format_tiles import cosine_part, labels_part, learned_part, plain_part, smooth_part, time_part
 from tiny_files import fuzz
 
-from inrcodec.priors.context import context_network
-from inrcodec.priors.signs import sign_network
 from inrcodec.priors.tables import starting_counts
 
-THRESHOLDS = (1, 2, 4, 5, 8, 11, 14, 19, 25, 33, 42, 54, 69, 88, 112, 142, 180, 227, 287)
-WEIGHTS = {  # §7.1, column by column
-    (0, 0): (10, 4, 2, 1, 0, 0, 0),
-    (0, 1): (8, 4, 2, 1, 0, 7, 0),
-    (1, 0): (12, 2, 1, 2, 1, 0, 2),
-    (1, 1): (8, 2, 1, 1, 0, 12, 1),
-}
 INCREMENT, LIMIT = 32, 2**22
 N_SYMBOLS = 68
 Index = tuple[int, ...]
@@ -122,273 +114,6 @@ class Tables:
         for i, v in zip(order, values, strict=True):
             result[i] = v
         return result
-
-
-def class_of(weighted: int) -> int:
-    return sum(t <= weighted for t in THRESHOLDS)
-
-
-def magnitude(codes: dict[Index, int], index: Index) -> int:
-    return min(abs(codes.get(index, 0)), 287)
-
-
-Read = Callable[[list[int]], list[int]]
-
-
-def cosine_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
-    """§7.1; codes: (channel, *frequency, *cell) -> code, cells counted from the tile's corner"""
-    d = len(m)
-    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
-    offsets = [o for o in itertools.product((-1, 0, 1), repeat=d) if any(o)]
-
-    def plus(a: Index, b: Index, sign: int = 1) -> Index:
-        return tuple(x + sign * y for x, y in zip(a, b, strict=True))
-
-    unit = [tuple(int(i == j) for j in range(d)) for i in range(d)]
-    for s in range(low, max(stops, default=0)):
-        members = [u for u in itertools.product(*(range(n) for n in m)) if sum(u) == s]
-        for half, c in itertools.product((0, 1), range(len(stops))):
-            if s >= stops[c]:
-                continue
-            here = [
-                (u, k)
-                for u, k in itertools.product(members, cells)
-                if sum(k) % 2 == half and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(d))
-            ]
-
-            def v(u: Index, k: Index, c: int = c) -> int:
-                return magnitude(codes, (c, *u, *k))
-
-            def around(u: Index, k: Index, v: Callable[[Index, Index], int] = v) -> int:
-                return sum(v(u, plus(k, o)) for o in offsets)
-
-            contexts = []
-            lower, both, second, lower_around, both_around, faces, colours = WEIGHTS[int(c > 0), half]
-            for u, k in here:
-                weighted = 0
-                for e in unit:
-                    weighted += lower * v(plus(u, e, -1), k) + lower_around * around(plus(u, e, -1), k)
-                    weighted += second * v(plus(plus(u, e, -1), e, -1), k)
-                for e, g in itertools.combinations(unit, 2):
-                    below = plus(plus(u, e, -1), g, -1)
-                    weighted += both * v(below, k) + both_around * around(below, k)
-                weighted += faces * sum(v(u, plus(k, o)) for o in offsets if sum(map(abs, o)) == 1)
-                weighted += colours * sum(magnitude(codes, (b, *u, *k)) for b in range(c))
-                top = max(16 * u[i] // m[i] for i in range(d))
-                band = sum(t <= top for t in (1, 2, 4, 7, 11))
-                contexts.append(((class_of(weighted) * 6 + band) * 2 + (c > 0)) * 2 + half)
-            for (u, k), value in zip(here, read(contexts), strict=True):
-                codes[c, *u, *k] = value
-
-
-def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
-    """§7.6; codes as for cosine_part"""
-    network = context_network()
-    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
-    h, v = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
-    x = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-    n_colours = len(stops)
-
-    def log(total: int) -> int:
-        return ((1 + min(total, 4095)) ** 8).bit_length() - 1
-
-    def exact(y: int, shift: int) -> int:
-        return (y + (1 << shift - 1)) >> shift
-
-    def at(c: int, u: Index, k: Index, offsets: tuple[Index, ...] = ((0, 0),)) -> int:
-        near = (codes.get((c, *u, k[0] + a, k[1] + b), 0) for a, b in offsets)
-        return sum(min(abs(code), 4095) for code in near)
-
-    @functools.cache
-    def total(t: int, c: int, k: Index, offsets: tuple[Index, ...]) -> int:
-        return sum(at(c, (t - b, b), k, offsets) for b in range(m[1]) if 0 <= t - b < m[0])
-
-    for s in range(low, max(stops, default=0)):
-        members = [u for u in itertools.product(range(m[0]), range(m[1])) if sum(u) == s]
-        for half, c in itertools.product((0, 1), range(n_colours)):
-            if s >= stops[c]:
-                continue
-            here = [
-                (u, k)
-                for u, k in itertools.product(members, cells)
-                if sum(k) % 2 == half and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(2))
-            ]
-            contexts = []
-            for u, k in here:
-
-                def lower(a: int, b: int, offsets: tuple[Index, ...] = ((0, 0),), colour: int = c,
-                          u: Index = u, k: Index = k) -> int:  # fmt: skip
-                    return log(at(colour, (u[0] - a, u[1] - b), k, offsets))
-
-                own = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3), (-1, 2), (2, -1))
-                f = [lower(a, b) for a, b in own]
-                f += [lower(a, b, offsets) for a, b in ((1, 0), (0, 1)) for offsets in (h, v, x)]
-                f += [lower(a, b, h + v + x) for a, b in ((1, 1), (2, 0), (0, 2))]
-                partner = 0 if c else 1
-                f += [sum(lower(a, b, colour=partner) for a, b in ((1, 0), (0, 1))) if n_colours > 1 else 0]
-                for offsets in (((0, 0),), h + v + x):
-                    sums = [total(t, c, k, offsets) for t in range(s)]
-                    f += [log(sum(sums[-1:])), log(sum(sums[-2:-1])), log(sum(sums))]
-                f += [lower(0, 0, h), lower(0, 0, v)] if half else [0, 0]
-                f += [lower(1, -1, h + v), lower(-1, 1, h + v)] if half else [0, 0]
-                beside = sum(at(0, (u[0] + a, u[1] - a), k) for a in (-1, 1))
-                f += [lower(0, 0, colour=0) if c else 0, lower(0, 0, colour=c - 1) if c > 1 else 0]
-                f += [lower(0, 0, h + v + x, colour=0) if c else 0, log(beside) if c else 0]
-                f += [lower(0, 0, h + v + x, colour=c - 1) if c > 1 else 0]
-                place = [(2 * u[i] + 1) * 16 // (2 * m[i]) for i in range(2)]
-                y = [int(b) for b in network.place[place[0], place[1], min(c, 2), half]]
-                for layer, w in enumerate(network.weights[:2]):
-                    y = [b + sum(int(a) * z for a, z in zip(row, f, strict=True)) for b, row in zip(y, w, strict=True)]
-                    f = [min(max(exact(z, network.shift[layer]), 0), network.limit) for z in y]
-                    y = [int(b) for b in network.bias[layer]]
-                last = y[0] + sum(int(a) * z for a, z in zip(network.weights[2], f, strict=True))
-                contexts.append(min(max(exact(last, network.shift[2]), 0), 31))
-            values = read(contexts)
-            nonzero = [(u, k, value) for (u, k), value in zip(here, values, strict=True) if value]
-            expected = [expected_sign(codes, m, c, half, *code) for code in nonzero]
-            surprises = read([32 + cls for cls, _ in expected]) if nonzero else []
-            for (u, k, value), (_, minus), surprise in zip(nonzero, expected, surprises, strict=True):
-                codes[c, *u, *k] = -value if minus != (surprise != 0) else value
-
-
-def expected_sign(codes: dict, m: Index, c: int, half: int, u: Index, k: Index, value: int) -> tuple[int, bool]:
-    """§7.7: class, and whether negative"""
-    network = sign_network()
-
-    def g(a: int = 0, b: int = 0, side: Index = (0, 0), colour: int = c) -> int:
-        code = codes.get((colour, u[0] - a, u[1] - b, k[0] + side[0], k[1] + side[1]), 0)
-        return min(max(code, -4), 4)
-
-    def sign(x: int) -> int:
-        return (x > 0) - (x < 0)
-
-    own = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3), (2, 2),
-           (4, 0), (0, 4), (3, 1), (1, 3), (-1, 2), (2, -1), (-1, 3), (3, -1), (-2, 3), (3, -2))  # fmt: skip
-    triples = "10 01 11, 20 01 21, 10 02 12, 20 02 22, 10 20 30, 01 02 03, -12 2-1 11, 30 01 31, 10 03 13"
-    beside = ((1, 0), (0, 1), (2, 0), (0, 2), (1, 1), (2, 1), (1, 2), (-1, 2), (2, -1), (3, 0), (0, 3), (0, 0))
-    sides = ((0, 1), (0, -1), (1, 0), (-1, 0))
-    corners = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-    pairs = {"10": (1, 0), "01": (0, 1), "11": (1, 1), "20": (2, 0), "02": (0, 2), "21": (2, 1), "12": (1, 2),
-             "22": (2, 2), "30": (3, 0), "03": (0, 3), "31": (3, 1), "13": (1, 3), "-12": (-1, 2),
-             "2-1": (2, -1)}  # fmt: skip
-    vertical, horizontal = (-1) ** u[0], (-1) ** u[1]
-    f = [g(*o) for o in own]
-    f += [math.prod(sign(g(*pairs[o])) for o in three.split()) for three in triples.split(", ")]
-    f += [g(*o, side) * (horizontal if side[0] == 0 else vertical) for side in sides for o in beside]
-    f += [g(*o, corner) * horizontal * vertical for corner in corners for o in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))]
-    for other in [b for b in range(c) if b in (0, c - 1)]:
-
-        def alike(*where: object, other: int = other) -> int:
-            return sign(g(*where)) * sign(g(*where, colour=other))  # type: ignore[arg-type]
-
-        code = g(colour=other)
-        near = sum(alike(*o, side) for side in sides for o in ((1, 0), (0, 1), (1, 1)))
-        same = sum(alike(0, 0, side) for side in sides)
-        agreements = [alike(*o) for o in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))]
-        f += [code] + [sign(code) * min(max(a, -4), 4) for a in (*agreements, near, same)]
-    f += [0] * (113 - len(f))
-    p, q = ((2 * u[i] + 1) * 16 // (2 * m[i]) for i in range(2))
-    about = network.place[p, q, min(c, 2), half] + network.size[min(value, 4) - 1]
-    x = [sum(int(a) * b for a, b in zip(row, f, strict=True)) for row in network.first]
-
-    def act(y: int, shift: int) -> int:
-        return min(max((y + (1 << shift - 1)) >> shift, 0), network.limit)
-
-    def t(sense: int) -> int:
-        h = [act(int(a) + sense * b, network.shift[0]) for a, b in zip(about, x, strict=True)]
-        rows = zip(network.second, network.bias, strict=True)
-        h = [act(int(b) + sum(int(w) * z for w, z in zip(row, h, strict=True)), network.shift[1]) for row, b in rows]
-        return sum(int(w) * z for w, z in zip(network.last, h, strict=True))
-
-    answer = t(1) - t(-1)
-    return min(abs(answer) >> network.shift[2], 23), answer < 0
-
-
-def time_part(codes: dict, m: Index, sizes: list, tile: list, stops: list[int], read: Read) -> None:
-    """§7.2"""
-    ((start, end),) = tile
-    for t, c, parity in itertools.product(range(end - start), range(len(stops)), (0, 1)):
-        if not stops[c]:
-            continue
-        here = [k for k in range(parity, stops[c], 2) if k < sizes[0][start + t]]
-        contexts = []
-        for k in here:
-            p = {j: magnitude(codes, (c, k + j, t - 1)) for j in range(-2, 3)}
-            if parity:
-                own = magnitude(codes, (c, k - 1, t)) + magnitude(codes, (c, k + 1, t))
-                weighted = 6 * p[0] + 2 * (p[-1] + p[1]) + 8 * own
-            else:
-                weighted = 8 * p[0] + 4 * (p[-1] + p[1]) + 2 * (p[-2] + p[2]) + 4 * magnitude(codes, (c, k, t - 2))
-            weighted += 6 * sum(magnitude(codes, (b, k, t)) for b in range(c))
-            band = sum(x <= 2048 * k // m[0] for x in (1, 3, 8, 20, 50, 120, 300))
-            contexts.append(((class_of(weighted) * 8 + band) * 2 + (c > 0)) * 2 + parity)
-        for k, value in zip(here, read(contexts), strict=True):
-            codes[c, k, t] = value
-
-
-def smooth_part(codes: dict, n_channels: int, knots: Index, read: Read) -> None:
-    """§7.3"""
-    others = list(itertools.product(*(range(n) for n in knots[1:])))
-    residual: dict[Index, int] = {}
-    for row, c in itertools.product(range(knots[0]), range(n_channels)):
-        contexts = []
-        for j in range(len(others)):
-            weighted = 8 * magnitude(residual, (c, row - 1, j))
-            weighted += 4 * (magnitude(residual, (c, row - 1, j - 1)) + magnitude(residual, (c, row - 1, j + 1)))
-            weighted += 6 * sum(magnitude(residual, (b, row, j)) for b in range(c))
-            contexts.append(class_of(weighted) * 2 + (c > 0))
-        for j, value in enumerate(read(contexts)):
-            residual[c, row, j] = value
-    d = len(knots)
-    for c, row, (j, other) in itertools.product(range(n_channels), range(knots[0]), enumerate(others)):
-        at = (row, *other)
-        faces = sum(codes.get((c, *(x - (i == axis) for i, x in enumerate(at))), 0) for axis in range(d))
-        corner = codes.get((c, *(x - 1 for x in at)), 0)
-        predicted = [faces, (3 * faces - 2 * corner + 2) >> 2, (2 * faces - 2 * corner + 2) >> 2][d - 1]
-        codes[c, *at] = residual[c, row, j] + predicted
-
-
-def plain_part(codes: dict, classes: list[int], tile: list, read: Read) -> None:
-    """§7.4"""
-    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
-    for cls in sorted(set(classes)):
-        here = [(0, j, *k) for j, own in enumerate(classes) if own == cls for k in cells]
-        at, size = 0, 32
-        while at < len(here):
-            run = here[at : at + size]
-            for index, value in zip(run, read([min(cls, 63)] * len(run)), strict=True):
-                codes[index] = value
-            at, size = at + size, min(2 * size, 2**16)
-
-
-def labels_part(codes: dict, size: Index, read: Read) -> None:
-    """§7.5"""
-    codes[0, 0, 0] = read([0])[0] - 4
-    power = 1
-    while power < max(size):
-        power *= 2
-    while power > 1:
-        h = power // 2
-        for a, b in ((h, h), (0, h), (h, 0)):
-            rows, columns = range(a, size[0], power), range(b, size[1], power)
-            per_pass = max(1, 2**16 // max(1, len(columns)))
-            for start in range(0, len(rows), per_pass):
-                here = list(itertools.product(rows[start : start + per_pass], columns))
-                ranked, contexts = [], []
-                for y, x in here:
-                    near = [(y - h, x - h), (y - h, x + h), (y + h, x - h), (y + h, x + h)]
-                    if a != b:
-                        near = [(y - h, x), (y, x - h), (y, x + h), (y + h, x)]
-                    found = [codes[0, *p] for p in near if 0 <= p[0] < size[0] and 0 <= p[1] < size[1]]
-                    order = sorted(dict.fromkeys(found), key=lambda v: -found.count(v))
-                    v = [*(found.count(label) for label in order), 0]
-                    ranked.append(order)
-                    contexts.append(((a != b) * 5 + v[0]) * 5 + v[1])
-                if not here:
-                    continue
-                for at, order, value in zip(here, ranked, read(contexts), strict=True):
-                    codes[0, *at] = order[value] if value < 4 else value - 4
-        power = h
 
 
 def decode(data: bytes) -> list[np.ndarray]:

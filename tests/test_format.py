@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from format_field import field_of
-from format_reader import WEIGHTS, decode
+from format_reader import decode
+from format_tiles import WEIGHTS
 from inrcodec.formats.container import InrFile
 from tiny_files import FILES, fuzz
 
