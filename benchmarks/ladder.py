@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 from inrcodec.bench import compare, measure_ladder
 from inrcodec.entropy import tables
+from inrcodec.entropy.signs import SignNetwork
 from inrcodec.fields import cosine
 from inrcodec.peers import ours, peer
+from inrcodec.priors import networks
+from inrcodec.priors.signs import sign_network
 
 LADDER = (20.0, 40.0, 55.0, 70.0, 80.0, 88.0)
 
 
-@contextmanager
-def without(name: str, tune: str) -> Iterator[None]:
-    """The codec with one tool changed."""
-    changes = {
+def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
+    """What to patch for the codec with one tool changed, by the name of the change."""
+    return {
         "as shipped": [],
+        "plain signs": [patch.object(networks, "sign_network", _without_opinion)],
         "no synthesis network": [_tuned(tune, synthesis=0)],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
@@ -37,18 +40,25 @@ def without(name: str, tune: str) -> Iterator[None]:
         "smooth level's step 1/6": [patch.object(cosine, "SPLINE_STEP", 1 / 6)],
         "tables learn four times as fast": [patch.object(tables, "INCREMENT", 4 * tables.INCREMENT)],
     }
+
+
+@contextmanager
+def without(name: str, tune: str) -> Iterator[None]:
+    """The codec with one tool changed."""
     with ExitStack() as stack:
-        for change in changes[name]:
+        for change in changes(tune)[name]:
             stack.enter_context(change)
         yield
 
 
+def _without_opinion() -> SignNetwork:
+    """Every sign is in one class, and costs a bit."""
+    net = sign_network()
+    return replace(net, last=0 * net.last)
+
+
 def _tuned(tune: str, **changes: object):  # type: ignore[no-untyped-def]
     return patch.dict(cosine.TUNINGS, {tune: replace(cosine.TUNINGS[tune], **changes)})
-
-
-NAMES = ("as shipped", "no synthesis network", "fixed colour axes", "one step for all frequencies", "no masking",
-         "plain rounding", "half the trade", "smooth level's step 1/6", "tables learn four times as fast")  # fmt: skip
 
 
 def main() -> None:
@@ -62,7 +72,7 @@ def main() -> None:
     eyes = asked.tune == "perceptual"
     peers = [peer("jpeg"), peer("webp")]
     anchors = measure_ladder(peers, asked.photos, with_ssimulacra2=eyes)
-    tools = asked.only.split(",") if asked.only else NAMES
+    tools = asked.only.split(",") if asked.only else changes(asked.tune)
     for name, effort in ((n, int(e)) for n in tools for e in asked.effort.split(",")):
         codec = ours(asked.tune, LADDER, effort=effort)
         with without(name, asked.tune):

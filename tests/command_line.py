@@ -6,11 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import inrcodec
@@ -34,6 +38,20 @@ Cli = Callable[..., Outcome]
 def process(args: Sequence[object], folder: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "inrcodec", *(str(part) for part in args)]
     return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, env=ENV, timeout=120, check=False)
+
+
+@contextmanager
+def interrupted(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, *, after: int) -> Iterator[None]:
+    """Ctrl-C once the module's generator of that name has yielded so often."""
+    whole = getattr(module, name)
+
+    def stopping(*args: object, **named: object) -> Iterator[object]:
+        yield from islice(whole(*args, **named), after)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, stopping)
+        yield
 
 
 def sample(name: str, to: str | None = None) -> str:

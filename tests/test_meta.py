@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_line import interrupted
 from inrcodec.cli.failures import run_command
 from inrcodec.cli.main import inrcodec as command
 from inrcodec.formats.files import write_signal
@@ -201,14 +200,7 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(
     write_signal("a.png", grey[..., None], api.as_signal(grey).meta, {}, overwrite=False)
     options = ["prior", "train", "a.png", "--width", "4", "--depth", "0", "--patch", "8", "--outer-steps", "2",
                "--steps-per-round", "1", "--sparsity", "0.2", "--device", "cpu"]  # fmt: skip
-    trained = meta.train
-
-    def interrupted(*args: Any, **named: Any) -> Iterator[meta.MetaState]:
-        yield from islice(trained(*args, **named), 2)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(meta, "train", interrupted)
+    with interrupted(monkeypatch, meta, "train", after=2):
         assert run_command(command, [*options, "-o", "p.inp", "-f"]) == 130
     said = capsys.readouterr().err
     assert "p.inp.part keeps 2 of 3 steps; the same command, without -f, goes on from there" in said

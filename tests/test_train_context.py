@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import interrupted
 from inrcodec.cli.failures import run_command
 from inrcodec.cli.main import inrcodec as command
 from inrcodec.formats.files import read_signal
@@ -200,14 +199,7 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_context, "PIECE", 2)
-    whole = train_context.states
-
-    def interrupted(*args: Any, **named: Any) -> Iterator[train_context.ContextState]:
-        yield from islice(whole(*args, **named), 1)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train_context, "states", interrupted)
+    with interrupted(monkeypatch, train_context, "states", after=1):
         assert run_command(command, [*OPTIONS, "c.npz"]) == 130
     assert "c.npz.part keeps 2 of 3 steps" in capsys.readouterr().err
     assert run_command(command, [*OPTIONS, "c.npz"]) == 0
