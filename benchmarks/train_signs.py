@@ -1,23 +1,23 @@
 """Trains the sign network of pictures and writes the package's signs_N.npz.
 
-    python benchmarks/train_signs.py PHOTO_DIR [OUT] [--minutes M] [--cache FILE]
+    python benchmarks/train_signs.py PHOTO_DIR [OUT] [--steps N] [--cache FILE]
 
 Photos are coded as for the context network, each time turned or mirrored otherwise and at another size; the tile model
 itself says what the network would have seen of every sign. Every eleventh photo is held out: watch it, for too long a
 training learns the photos by heart. In the end everything is rounded to whole numbers, and each class
 starts from the share of surprises it had. Prints the digest that priors/signs.py pins. What was recorded is kept in the
-cache, the network beside it once a minute: an interrupted training goes on.
+cache, the network beside it now and then: an interrupted training goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from inrcodec.formats.files import read_signal
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -26,17 +26,18 @@ from inrcodec.entropy.exact import N_COLOURS, POSITIONS
 from inrcodec.entropy.learned import N_LEARNED_CLASSES, LearnedTile
 from inrcodec.entropy.signs import CAP, N_SIGN_CLASSES, N_SIGN_FEATURES, SignNetwork
 from inrcodec.priors import signs
-from inrcodec.priors.train_context import STEPS, quantised
+from inrcodec.priors.train_context import MULTIPLE, PER_PHOTO, STEPS, quantised, shrunk
+from inrcodec.settings import MAX_SAMPLES
 
 HIDDEN = (64, 24)
-PER_PHOTO = 8  # encodings: tunes in turn; one of them gray, two with other cells
 KEPT = 40_000  # signs of one encoding
 SIZES = (1.0, 0.75, 0.5)  # of a photo's longer side of up to 1,024
 MIRRORED = (None, *Image.Transpose)
 WEIGHT_BITS, ACTIVATION_BITS, LIMIT = 8, 6, 1023
 LOGIT = 0.2  # width of a class
+PIECE = 2**16
 ROW_TOTAL = 2**12
-BATCH, RATE, DECAY = 4096, 2e-3, 0.02
+BATCH, RATE, DECAY, KEPT_EVERY = 4096, 2e-3, 0.02, 2000
 HELD_OUT = slice(5, None, 11)
 
 Data = tuple[torch.Tensor, ...]  # features int8 [N, N_SIGN_FEATURES], place int16 [N], size int8 [N], negative bool [N]
@@ -67,16 +68,14 @@ def record(photos: list[Path], seed: int) -> Data:
     rng = np.random.default_rng(seed)
     found: list[list[np.ndarray]] = [[], [], [], []]
     for path in photos:
-        picture = Image.open(path).convert("RGB")
-        while max(picture.size) > 1024:
-            picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+        picture = shrunk(read_signal(path, max_samples=MAX_SAMPLES))
         for k in range(PER_PHOTO):
             size, mirrored = rng.choice(SIZES), MIRRORED[rng.integers(len(MIRRORED))]
             chosen = picture.resize(
                 (round(picture.width * size), round(picture.height * size)), Image.Resampling.LANCZOS
             )
             chosen = chosen if mirrored is None else chosen.transpose(mirrored)
-            chosen = chosen.crop((0, 0, chosen.width & ~31, chosen.height & ~31))  # cells of one size
+            chosen = chosen.crop((0, 0, chosen.width // MULTIPLE * MULTIPLE, chosen.height // MULTIPLE * MULTIPLE))
             chosen = chosen.convert("L") if k == 7 else chosen
             samples = np.asarray(chosen, np.float32).reshape(*chosen.size[::-1], -1) / 255
             codes = quantised(
@@ -124,33 +123,30 @@ def bits(network: FloatNetwork, data: Data) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(network(*seen), negative.float()) / math.log(2)
 
 
-def train(network: FloatNetwork, data: Data, held: Data, minutes: float, state: Path) -> None:
+def train(network: FloatNetwork, data: Data, held: Data, steps: int, state: Path) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    spent, step = 0.0, 0
+    first = 0
     if state.exists():
         saved = torch.load(state, weights_only=True)
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
-        spent, step = saved["spent"], saved["step"]
-    generator = torch.Generator().manual_seed(step)
-    told = start = time.monotonic() - spent
-    while (spent := time.monotonic() - start) < 60 * minutes:
+        first = saved["step"]
+    for step in range(first, steps):
         for group in optimiser.param_groups:
-            done = spent / 60 / minutes
-            group["lr"] = RATE * min(1, (step + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-        pick = torch.randint(0, len(data[3]), (BATCH,), generator=generator)
+            drop = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = RATE * min(1, (step + 1) / 100) * drop
+        # drawn by step: a training that was interrupted goes on as it would have
+        pick = torch.randint(0, len(data[3]), (BATCH,), generator=torch.Generator().manual_seed(step))
         loss = bits(network, tuple(d[pick] for d in data))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        step += 1
-        if time.monotonic() - told > 60:
-            told = time.monotonic()
+        if (step + 1) % KEPT_EVERY == 0:
             saved = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**saved, "spent": spent, "step": step}, state)
+            torch.save({**saved, "step": step + 1}, state)
             with torch.no_grad():
                 held_out = float(bits(network, held))
-            print(f"{spent / 60:.0f} of {minutes:g} min, step {step}: {held_out:.4f} bits a sign held out", flush=True)
+            print(f"step {step + 1} of {steps}: {held_out:.4f} bits a sign held out", flush=True)
 
 
 def rounded(network: FloatNetwork) -> SignNetwork:
@@ -172,41 +168,54 @@ def rounded(network: FloatNetwork) -> SignNetwork:
     )
 
 
-def starting_rows(network: SignNetwork, data: Data) -> np.ndarray:
-    """uint16 [N_SIGN_CLASSES, 2]"""
-    features, place, size, negative = (d.numpy() for d in data)
-    known = network.place.reshape(-1, network.place.shape[-1])[place.astype(np.int64)].astype(np.float32)
-    classes, expected = network.classes(features, known, size.astype(np.int64))
-    n = np.bincount(classes, minlength=N_SIGN_CLASSES)
-    wrong = np.bincount(classes, weights=expected != negative, minlength=N_SIGN_CLASSES)
+def starting_rows(network: SignNetwork, data: Data, held: Data) -> np.ndarray:
+    """uint16 [N_SIGN_CLASSES, 2], counted on `data`; prints what they cost on `held`."""
+    n, wrong = surprises(network, data)
     # classes seen rarely lean on what their place says
     guess = 1 / (1 + np.exp(LOGIT * (np.arange(N_SIGN_CLASSES) + 0.5)))
     share = (wrong + 50 * guess) / (n + 50)
+    n, wrong = surprises(network, held)
     cost = -(wrong * np.log2(share) + (n - wrong) * np.log2(1 - share)).sum() / n.sum()
     print(f"in whole numbers and classes: {cost:.4f} bits a sign; surprises {np.round(share, 3).tolist()}")
     return np.rint(ROW_TOTAL * np.stack([1 - share, share], 1)).astype(np.uint16)
+
+
+def surprises(network: SignNetwork, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Signs by class, and those of them that were not as expected."""
+    features, place, size, negative = (d.numpy() for d in data)
+    known = network.place.reshape(-1, network.place.shape[-1])
+    n, wrong = np.zeros((2, N_SIGN_CLASSES))
+    for at in range(0, len(size), PIECE):
+        some = slice(at, at + PIECE)
+        classes, expected = network.classes(features[some], known[place[some]], size[some].astype(np.int64))
+        n += np.bincount(classes, minlength=N_SIGN_CLASSES)
+        wrong += np.bincount(classes, weights=expected != negative[some], minlength=N_SIGN_CLASSES)
+    return n, wrong
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path, nargs="?", default=Path(signs.__file__).parent / signs.FILE)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--steps", type=int, default=37_000)
     parser.add_argument("--cache", type=Path, default=Path("build/signs.pt"))
     asked = parser.parse_args()
     asked.cache.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
+    photos = sorted(asked.photos.glob("*.jpg"))
+    names = [path.name for path in photos]
     if not asked.cache.exists():
-        photos = sorted(asked.photos.glob("*.jpg"))
         held_out = photos[HELD_OUT]
         everything = {"held": record(held_out, 1), "data": record([p for p in photos if p not in held_out], 0)}
-        torch.save(everything, asked.cache)
+        torch.save({**everything, "photos": names}, asked.cache)
     recorded = torch.load(asked.cache, weights_only=True)
+    if recorded["photos"] != names:
+        parser.error(f"{asked.cache} was recorded from other photos; --cache names another file")
     network = FloatNetwork()
-    train(network, recorded["data"], recorded["held"], asked.minutes, asked.cache.with_suffix(".state"))
+    train(network, recorded["data"], recorded["held"], asked.steps, asked.cache.with_suffix(".state"))
     made = rounded(network)
-    saved = signs.arrays(made, starting_rows(made, recorded["held"]))
+    saved = signs.arrays(made, starting_rows(made, recorded["data"], recorded["held"]))
     np.savez_compressed(asked.out, **saved)
     print(f"{asked.out}: sha256 {signs.digest(saved)}")
 
