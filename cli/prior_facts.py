@@ -7,7 +7,7 @@ from typing import Any
 
 from inrcodec.formats.prior_file import read_prior
 
-from inrcodec.entropy.learned import N_COLOURS, POSITIONS
+from inrcodec.entropy.exact import N_COLOURS, POSITIONS
 from inrcodec.priors import context_file
 from inrcodec.priors.context import SHA256
 from inrcodec.priors.context_file import ContextFile

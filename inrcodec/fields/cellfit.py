@@ -318,10 +318,12 @@ def measure_spreads(
     def solved(moved: np.ndarray) -> float:
         return _mse(shape, solve_last(shape, moved, some, keep=own), some)
 
+    before = {error: error(own) for error in (rounded, solved)}
     for g, span in enumerate(ranges):
         step = span / 64
         error = solved if base is None and g < len(ranges) - 2 else rounded
-        costs[g] = max(rounding_cost(error, own, groups == g, step), 1e-12) / (step**2 * max(1, count[g]))
+        cost = rounding_cost(error, own, groups == g, step, before=before[error])
+        costs[g] = max(cost, 1e-12) / (step**2 * max(1, count[g]))
     # octaves of a group's step over its range, about the typical weight's: an outlier must not move the others
     octaves = -np.log2(costs) / 2 - np.log2(ranges)
     share = count / count.sum()

@@ -309,11 +309,12 @@ class MultiheadMlpField(Field):
         def error(moved: np.ndarray) -> float:
             return self.residual(moved, values, u, rows)
 
+        before = error(body)
         for g in range(n_groups):
             own = self._groups == g
             span = max(float(np.abs(body[0, own]).max()), 1e-6)
             step = span / 128
-            cost = max(rounding_cost(error, body, own, step), 1e-14) / (step**2 * own.sum())
+            cost = max(rounding_cost(error, body, own, step, before=before), 1e-14) / (step**2 * own.sum())
             spreads[g], limits[g] = 1 / math.sqrt(12 * n_heads * cost), span / 16
         if self.shape.fout:
             spreads[-2:], limits[-2:] = 1e6, LAST_STEP / math.sqrt(self.spec.width)

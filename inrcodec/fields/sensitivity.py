@@ -10,8 +10,11 @@ import numpy as np
 __all__ = ["rounding_cost"]
 
 
-def rounding_cost(error: Callable[[np.ndarray], float], weights: np.ndarray, group: np.ndarray, step: float) -> float:
-    """By how much error(weights), weights [G, P], rises where those of group (bool [P]) are rounded to `step`.
+def rounding_cost(
+    error: Callable[[np.ndarray], float], weights: np.ndarray, group: np.ndarray, step: float, *, before: float
+) -> float:
+    """By how much error(weights), weights [G, P], rises where those of group (bool [P]) are rounded to `step`. before:
+    error(weights), the same for every group.
 
     Noise of a rounding error's power is added and subtracted. Weights that training has not brought to a minimum have
     a slope, along which noise of one sign changes the error by more than curvature does, up or down; rounding goes
@@ -23,4 +26,4 @@ def rounding_cost(error: Callable[[np.ndarray], float], weights: np.ndarray, gro
         moved = weights.copy()
         moved[:, group] += size * signs
         risen.append(error(moved))
-    return sum(risen) / 2 - error(weights)
+    return sum(risen) / 2 - before
