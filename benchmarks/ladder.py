@@ -66,11 +66,12 @@ def main() -> None:
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--tune", choices=["psnr", "perceptual"], default="psnr")
     parser.add_argument("--only", help="names, joined by commas")
+    parser.add_argument("--peers", default="jpeg,webp", help="whom to compare with, joined by commas")
     parser.add_argument("--effort", default="5", help="1 to 9, several joined by commas: all for each")
     asked = parser.parse_args()
     figure = "psnr" if asked.tune == "psnr" else "ssimulacra2"
     eyes = asked.tune == "perceptual"
-    peers = [peer("jpeg"), peer("webp")]
+    peers = [peer(name) for name in asked.peers.split(",")]
     anchors = measure_ladder(peers, asked.photos, with_ssimulacra2=eyes)
     tools = asked.only.split(",") if asked.only else changes(asked.tune)
     for name, effort in ((n, int(e)) for n in tools for e in asked.effort.split(",")):
