@@ -7,54 +7,13 @@ import struct
 import zlib
 from dataclasses import replace
 
-import msgpack
 import pytest
 from inrcodec.formats.container import MAGIC, MAX_METADATA_BYTES, MAX_UNKNOWN, InrFile, pack
-from inrcodec.formats.header import MAX_HEADER_BYTES, VERSION, pack_header, unpack_header
+from inrcodec.formats.header import MAX_HEADER_BYTES, pack_header
+from tiny_headers import GRAY, HEADERS, SOUND, VOLUME
 
 from inrcodec.errors import FormatError, InrError, UnsupportedError
-from inrcodec.signals import SignalMeta
-from inrcodec.stream import FieldSpec, Header, Quantiser, Stream
-
-GRAY = Header(
-    signal=SignalMeta("image", (3, 5), 1, "u1", "gray"),
-    cells=(1, 1),
-    field=FieldSpec("multihead", "cosine"),
-    quantiser=Quantiser((65536,), 0, (0, 0)),
-    coder="zstd",
-)
-SOUND = Header(
-    signal=SignalMeta("sound", (300,), 2, "f4", sample_rate_hz=8000),
-    cells=(130,),  # three tiles
-    field=FieldSpec("multihead", "cosine"),
-    quantiser=Quantiser((7,), 32, (3, 2)),
-    coder="range",
-    table_set=3,
-    quality_mdb=31_000,
-    encoder=(0, 1, 0),
-)
-VOLUME = Header(
-    signal=SignalMeta("array", (6, 5, 7), 2, "f8", "plain", 0, -1.5, 3.25, True),
-    cells=(2, 2, 2),
-    field=FieldSpec("multihead", "cosine", pitch=(0, 4, 9)),
-    quantiser=Quantiser((2**32 - 1,), 1023, (31, -31)),
-    coder="range",
-    table_set=3,
-    levels=(3, 5),
-)
-NETWORKS = Header(
-    signal=SignalMeta("image", (20, 24), 4, "u2", "rgb+alpha"),
-    cells=(2, 3),
-    field=FieldSpec("multihead", "fourier", 8, 1, 10, 3, 2**32 - 1),
-    quantiser=Quantiser((1, 2, 3, 4, 5, 6, 7)),
-    coder="zstd",
-)
-COLOUR = replace(
-    GRAY,
-    signal=SignalMeta("image", (3, 5), 3, "u1", "rgb"),
-    field=FieldSpec("multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True, synthesis=2),
-)
-HEADERS = [GRAY, SOUND, VOLUME, NETWORKS, COLOUR]
+from inrcodec.stream import Header, Stream
 
 
 def stream_of(header: Header, **metadata: bytes) -> Stream:
@@ -72,19 +31,6 @@ def file_of(header: Header = SOUND, *, before: bytes = b"", after: bytes = b"", 
     index = chunk(b"INDX", struct.pack("<I", 1) * len(payloads)) if len(payloads) > 1 else b""
     chunks = b"".join(chunk(b"DATA", p) for p in payloads)
     return MAGIC + chunk(b"HEAD", pack_header(header)) + before + index + chunks + after + chunk(b"DONE", bytes(8))
-
-
-def header_values(header: Header) -> list:
-    return msgpack.unpackb(pack_header(header)[2:])
-
-
-def packed(values: object, version: tuple[int, int] = VERSION) -> bytes:
-    return bytes(version) + msgpack.packb(values)
-
-
-@pytest.mark.parametrize("header", HEADERS)
-def test_unpack_undoes_pack_for_headers(header: Header) -> None:
-    assert unpack_header(pack_header(header)) == header
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -176,13 +122,6 @@ def test_a_newer_major_version_is_unsupported_and_named() -> None:
     head = chunk(b"HEAD", bytes((2, 3)) + b"whatever comes then")
     with pytest.raises(UnsupportedError, match=r"2\.3"):
         InrFile.of_bytes(MAGIC + head)
-
-
-def test_a_newer_minor_version_may_append_to_the_header() -> None:
-    values = [*header_values(GRAY), [1, 2, [3]]]
-    assert unpack_header(packed(values, (1, 1))) == GRAY
-    with pytest.raises(FormatError):
-        unpack_header(packed(values))
 
 
 @pytest.mark.parametrize(
@@ -293,139 +232,6 @@ def test_every_prefix_is_truncated_and_opens_in_part_from_the_header_on() -> Non
             read = part.stream().payloads
             there = [p for p in read if p is not None]
             assert tuple(there) == stream_of(VOLUME).payloads[: len(there)] == read[: len(there)]
-
-
-def changed(header: Header, path: tuple[int, ...], value: object) -> bytes:
-    """Header bytes with one value replaced; the path leads to it through the nested arrays."""
-    values = header_values(header)
-    node = values
-    for i in path[:-1]:
-        node = node[i]
-    node[path[-1]] = value
-    return packed(values)
-
-
-@pytest.mark.parametrize(
-    ("header", "path", "value"),
-    [
-        (GRAY, (0,), [0, 0]),
-        (GRAY, (0, 0), -1),
-        (GRAY, (1,), 1_000_001),
-        (GRAY, (1,), 1.0),
-        (GRAY, (1,), True),
-        (GRAY, (2, 1), []),
-        (GRAY, (2, 1), [3]),  # a picture of one axis
-        (GRAY, (2, 1, 0), 0),
-        (GRAY, (2, 1, 0), 2**31),
-        (GRAY, (2, 1), ""),
-        (GRAY, (2, 2), 0),
-        (GRAY, (2, 2), 2),  # gray has one channel
-        (GRAY, (2, 3), 11),  # float samples in a picture
-        (GRAY, (2, 4), 0),  # a picture without colour
-        (GRAY, (2, 5), 1),  # a picture with a sample rate
-        (SOUND, (2, 2), 1025),
-        (SOUND, (2, 4), 3),  # a sound in RGB
-        (SOUND, (2, 5), 0),
-        (SOUND, (2, 5), 2**31),
-        (VOLUME, (2, 6), 0x7FF0000000000000),  # an infinite offset
-        (VOLUME, (2, 7), 0x7FF8000000000000),  # a scale that is not a number
-        (VOLUME, (2, 8), 2),
-        (VOLUME, (2, 8), 0),  # two channels and no axis for them
-        (GRAY, (3,), [1]),
-        (GRAY, (3, 0), 0),
-        (GRAY, (3, 0), 4),  # more cells than samples
-        (GRAY, (4,), [2, 1]),  # an ensemble of cosines
-        (VOLUME, (4, 2), [0, 4]),  # pitch of two axes of three
-        (VOLUME, (4, 2, 1), 2**31 + 1),
-        (VOLUME, (4, 3), [1, 0, 0, 0]),  # a colour rotation without colours
-        (VOLUME, (4, 4), 2),
-        (VOLUME, (4, 5), 1),  # a synthesis network for an array
-        (GRAY, (4, 5), 1),  # and for a picture without a smooth level
-        (COLOUR, (4, 5), 2**16 + 1),
-        (COLOUR, (4, 3), [0, 0, 0, 0]),
-        (COLOUR, (4, 3), [1, 0, 0]),
-        (COLOUR, (4, 3), [128, 0, 0, 0]),
-        (COLOUR, (4, 3), [1.0, 0, 0, 0]),
-        (COLOUR, (4, 2), []),  # masking without a smooth level
-        (NETWORKS, (4, 2), 0),
-        (NETWORKS, (4, 2), 4097),
-        (NETWORKS, (4, 3), 17),
-        (NETWORKS, (4, 5), 0),  # Fourier features, none of them
-        (NETWORKS, (4, 1), 2),  # features of a SIREN
-        (NETWORKS, (5, 0), [1] * 6),  # a step too few
-        (GRAY, (5, 0), [1, 1]),
-        (GRAY, (5, 0), []),
-        (GRAY, (5, 0), 1),
-        (GRAY, (5, 0, 0), 0),
-        (GRAY, (5, 0, 0), 2**32),
-        (GRAY, (5, 1), 1024),
-        (GRAY, (5, 2), 32),
-        (GRAY, (5, 3), -32),
-        (VOLUME, (7,), [5, 3]),
-        (VOLUME, (7,), [3, 3]),
-        (VOLUME, (7,), [0]),
-        (VOLUME, (7,), list(range(1, 18))),
-        (VOLUME, (7,), {}),
-        (SOUND, (7,), [3]),  # a sound has no diagonals
-        (NETWORKS, (7,), [1]),
-    ],
-)
-def test_values_out_of_range_are_refused(header: Header, path: tuple[int, ...], value: object) -> None:
-    with pytest.raises(FormatError):
-        unpack_header(changed(header, path, value))
-
-
-@pytest.mark.parametrize(("path", "value"), [((2, 0), 9), ((2, 3), 99), ((4, 0), 3), ((4, 1), 5), ((6, 0), 3)])
-def test_ids_of_later_versions_are_unsupported(path: tuple[int, ...], value: int) -> None:
-    with pytest.raises(UnsupportedError, match=str(value)):
-        unpack_header(changed(GRAY, path, value))
-
-
-def test_too_many_knots_are_refused() -> None:
-    header = replace(
-        GRAY, signal=replace(GRAY.signal, shape=(2**20, 5)), field=FieldSpec("multihead", "cosine", pitch=(1, 1))
-    )
-    with pytest.raises(FormatError, match="knots"):
-        unpack_header(pack_header(header))
-
-
-HEAD = pack_header(GRAY)
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        b"\1",
-        b"\1\0",
-        HEAD[:-1],
-        HEAD + b"\0",  # trailing
-        HEAD[:2] + b"\xdc\0\x08" + HEAD[3:],  # array16 where fixarray would do
-        HEAD[:7] + b"\xcc\0" + HEAD[8:],  # uint8 where fixint would do
-        HEAD[:2] + b"\xc1",  # never used in msgpack
-        packed({1: 2, 3: 4}),
-        bytes(VERSION) + b"\x82\1\2\1\2",  # duplicate keys
-        bytes(VERSION) + b"\xd4\1\0",  # an ext type
-        bytes(VERSION) + b"\xc7\0\1",  # an ext type of no bytes
-        bytes(VERSION) + b"\xd6\xff\0\0\0\0",  # a timestamp
-        packed("string"),
-        packed(b"bytes"),
-        packed([]),
-        packed(7),
-        packed(None),
-        packed([0] * 65),
-        bytes(VERSION) + b"\xdd\xff\xff\xff\xff",  # an array of 2^32 - 1
-        bytes(VERSION) + b"\xc6\xff\xff\xff\xff",
-        bytes(VERSION) + b"\x91" * 500 + b"\0",
-        bytes(VERSION) + b"\x91" * 1000 + b"\0",
-        bytes(VERSION) + b"\x91" * 60_000 + b"\0",  # a depth bomb
-        bytes(VERSION) + b"\x98" + b"\x91" * 900 + b"\0" * 8,
-        bytes(VERSION) + b"\x98" + b"\0" * 7 + b"\x91" * 400 + b"\0",
-    ],
-)
-def test_headers_that_pack_never_writes_are_format_errors(payload: bytes) -> None:
-    with pytest.raises(FormatError):
-        unpack_header(payload)
 
 
 def test_every_message_is_one_short_line() -> None:
