@@ -10,7 +10,6 @@ import numpy as np
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.context import open_tile, tile_kind
 from .entropy.learned import N_LEARNED_CLASSES
-from .parallel import each
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
@@ -48,13 +47,11 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
         upper[near] -= excess**2 + price[row, v] > (1 - excess) ** 2 + price[row, v - 1]
         return to_codes(np.copysign(upper, weights))
 
-    def run(tile: tuple[tuple[int, int], ...]) -> None:
+    for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
         model = open_tile(chosen[index], layout, part, context_networks, sign_prices=sign_prices, kind=kind)
         model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
-
-    each(run, tiles(layout.cells))
     return chosen.astype(np.int32)
 
 

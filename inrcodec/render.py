@@ -10,7 +10,6 @@ import numpy as np
 
 from .errors import LimitError
 from .fields import Field
-from .parallel import each
 from .settings import DecodeSettings
 from .signals import SignalMeta, expand
 
@@ -104,17 +103,15 @@ def render(field: Field, weights: Sequence[np.ndarray], out: Lattice) -> np.ndar
     per_row = prod(len(x) for x in others) * times[0] * out.meta.channels
     rows = max(1, BLOCK_VALUES // per_row)
     weights = field.correct(weights, [out.positions(0, out.start[0], out.stop[0], times[0]), *others], out.scale)
-
-    def block(first: int) -> np.ndarray:
+    blocks = []
+    for first in range(out.start[0], out.stop[0], rows):
         last = min(first + rows, out.stop[0])
         values = field.render(weights, [out.positions(0, first, last, times[0]), *others], dense)
         for axis, k in enumerate(times):
             if k > 1:
                 shape = (*values.shape[:axis], values.shape[axis] // k, k, *values.shape[axis + 1 :])
                 values = values.reshape(shape).mean(axis + 1)
-        return expand(narrow_alpha(values, out.meta), out.meta)
-
-    blocks = each(block, range(out.start[0], out.stop[0], rows))
+        blocks.append(expand(narrow_alpha(values, out.meta), out.meta))
     return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import FormatError
-from ..parallel import each
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes
-from .context import UNSIGNED, Networks, open_tile, tile_kind
+from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer
 from .tables import AdaptiveTables
 
@@ -19,7 +18,7 @@ __all__ = ["RangeCoder"]
 
 class RangeCoder(EntropyCoder):
     """A chunk is one range-coded stream. For each part: where its codes end (`stops`), then the passes of its tile
-    model. A model and its adaptive tables live from the first to the last level of their tile."""
+    model. A model and its adaptive tables live through all levels of their tile."""
 
     def __init__(self, starting_counts: Callable[[str], np.ndarray], networks: Callable[[], Networks]) -> None:
         """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them).
@@ -31,15 +30,11 @@ class RangeCoder(EntropyCoder):
     ) -> list[bytes]:
         tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._networks)
         payloads = [b""] * len(chunks)
-
-        def encode(group: list[int]) -> None:
-            for i in group:
-                out = writer()
-                for part in chunks[i]:
-                    tiles.write(out, part)
-                payloads[i] = out.bytes()
-
-        each(encode, _by_tile(chunks))
+        for i in _by_tile(chunks):
+            out = writer()
+            for part in chunks[i]:
+                tiles.write(out, part)
+            payloads[i] = out.bytes()
         return payloads
 
     def decode(
@@ -47,33 +42,27 @@ class RangeCoder(EntropyCoder):
     ) -> tuple[np.ndarray, ...]:
         codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
         tiles = _Tiles(codes, layouts, self._starting_counts, self._networks)
-
-        def decode(group: list[int]) -> None:
-            for i in group:
-                if (payload := payloads[i]) is not None:
-                    source = reader(payload)
-                    for part in chunks[i]:
-                        tiles.read(source, part)
-            for i in group:
+        for i in _by_tile(chunks):
+            if (payload := payloads[i]) is not None:
+                source = reader(payload)
                 for part in chunks[i]:
-                    tiles.forget(part)
-
-        each(decode, _by_tile(chunks))
+                    tiles.read(source, part)
         for array in codes:
             check_magnitudes(array)
         return codes
 
 
-def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[list[int]]:
-    """Indices of the chunks of each tile of heads, which share its state; other tiles have nothing to do with it."""
-    groups: dict[object, list[int]] = {}
+def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[int]:
+    """Indices of the chunks, all levels of a tile before the next tile's. The order of tiles, and of a tile's levels,
+    is kept."""
+    first: dict[object, int] = {}
     for i, parts in enumerate(chunks):
-        groups.setdefault((parts[-1].tensor, parts[-1].tile), []).append(i)
-    return list(groups.values())
+        first.setdefault((parts[-1].tensor, parts[-1].tile), i)
+    return sorted(range(len(chunks)), key=lambda i: first[chunks[i][-1].tensor, chunks[i][-1].tile])
 
 
 class _Tiles:
-    """Models and tables of the tiles under way."""
+    """Model and tables of the tile of each tensor that is under way; a new tile ends the one before."""
 
     def __init__(
         self,
@@ -84,7 +73,7 @@ class _Tiles:
     ) -> None:
         self._codes, self._layouts = codes, layouts
         self._starting_counts, self._networks = starting_counts, networks
-        self._open: dict[tuple[int, tuple[tuple[int, int], ...]], tuple[object, AdaptiveTables]] = {}
+        self._open: dict[int, tuple[tuple[tuple[int, int], ...], TileModel, AdaptiveTables]] = {}
 
     def write(self, out: Writer, part: Part) -> None:
         model, tables = self._model(part)
@@ -97,33 +86,25 @@ class _Tiles:
             return values
 
         model.run(part.low, part.high, stops, code)
-        self._close(part)
 
     def read(self, source: Reader, part: Part) -> None:
         model, tables = self._model(part)
         n = len(model.stops(part.low, part.high))
         stops = np.array([part.low + _get_stop(source, part.high - part.low) for _ in range(n)])
         model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
-        self._close(part)
 
-    def _model(self, part: Part):  # type: ignore[no-untyped-def]
-        key = part.tensor, part.tile
-        if key not in self._open:
+    def _model(self, part: Part) -> tuple[TileModel, AdaptiveTables]:
+        if part.tensor not in self._open or self._open[part.tensor][0] != part.tile:
+            self._open.pop(part.tensor, None)  # its state is larger than its codes: before the next is made
             layout = self._layouts[part.tensor]
             lead = (slice(None),) * (1 + len(layout.frequencies))
             view = self._codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
             kind = tile_kind(layout)
             model = open_tile(view, layout, part, self._networks)
-            self._open[key] = model, AdaptiveTables(self._starting_counts(kind), signed=kind not in UNSIGNED)
-        return self._open[key]
-
-    def _close(self, part: Part) -> None:
-        if part.high >= self._layouts[part.tensor].n_diagonals:
-            self.forget(part)
-
-    def forget(self, part: Part) -> None:
-        """Frees a tile's state, which is larger than its codes: large pictures have many tiles."""
-        self._open.pop((part.tensor, part.tile), None)
+            tables = AdaptiveTables(self._starting_counts(kind), signed=kind not in UNSIGNED)
+            self._open[part.tensor] = part.tile, model, tables
+        _, model, tables = self._open[part.tensor]
+        return model, tables
 
 
 def _put_stop(out: Writer, stop: int, limit: int) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..colour import fit_rotation, rotation
 from ..grid import Grid
-from ..parallel import each
 from ..priors.synthesis import Network, network
 from ..quantize import rate_optimal, to_codes
 from ..settings import EncodeSettings
@@ -216,7 +215,7 @@ class CosineField(Field):
         def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
             return self._seen(weights, spans)
 
-        def correct(run: slice) -> None:
+        for run in self._blocks(rows):
             cells = ((run.start, run.stop), *others)
             reach = self._cosines.reach(cells)
             strips = [
@@ -227,8 +226,6 @@ class CosineField(Field):
             at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
             corrected[at] = heads[at]
             corrected[: residual.shape[-1]][at] += self._cosines.analyse(residual, cells)
-
-        each(correct, self._blocks(rows))
         return knots, corrected
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
