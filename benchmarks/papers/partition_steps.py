@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from inrcodec.fields.layers import MlpShape, forward, initial
-from inrcodec.fitting import resolve_device
+from inrcodec.fitting import flushed_denormals, resolve_device
 
 __all__ = ["LIMIT", "Growth", "fit_growth", "line_steps", "near_square", "plane_steps", "thresholds"]
 
@@ -117,6 +117,7 @@ def near_square(product: int) -> tuple[int, int]:
     return low, product // low
 
 
+@flushed_denormals()
 def steps_until(
     shape: MlpShape, n_runs: int, parts: int, fresh: Points, test: Points | None, *, seed: int,
     device: str = "cpu",
@@ -131,7 +132,6 @@ def steps_until(
     weights = [p.detach().to(target).reshape(n_runs, parts, *p.shape[1:]) for p in drawn]
     first, second = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
     left, result = np.arange(n_runs), np.full(n_runs, LIMIT)
-    torch.set_flush_denormal(True)
 
     def moved(pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         return pair[0].to(target), pair[1].to(target)  # points are drawn on the CPU: the same ones on every device
