@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
+from .entropy.base import valid_codes
 from .entropy.context import open_tile, tile_kind
+from .entropy.dependent import HALF_STEP
+from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
+from .trellis import best_path
 
 __all__ = ["rate_optimal", "to_codes"]
 
 LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
+ROUNDS = 2  # of the search for dependent codes
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded
 
 
@@ -27,17 +33,16 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
     Weights are visited in the order of the entropy coder, so every price is that under the codes already chosen, in
     the contexts the decoder will see; only the adaptation of the tables is left out. One greedy pass. At high rate
     D ~ 2^(−2 bits) / 12 makes trade = ln 2 / 6 = .116 the slope of the rate–distortion curve (Sullivan & Wiegand
-    1998 have the argument). quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
+    1998 have the argument). Dependent codes go on from there: the best path under the contexts of the codes so far,
+    ROUNDS times. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
     kind = tile_kind(layout)
-    if quick and kind == "learned":
-        kind = "cosine"
-    price = trade * _bits(kind)
-    # what a sign costs beyond the bit that is counted with every magnitude
-    sign_prices = trade * (_symbol_bits(kind)[N_LEARNED_CLASSES:, :2] - 1) if kind == "learned" else None
+    price = trade * _bits("cosine" if quick and kind == "learned" else kind)
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if kind == "learned" and len(contexts) and contexts[0] >= 2 * N_LEARNED_CLASSES:
+            return weights  # whether signs are as expected
         magnitude = np.abs(weights)
         upper = np.floor(magnitude + np.float32(0.5))
         near = np.flatnonzero((upper > 0) & (upper < PRICED))
@@ -47,11 +52,25 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
         upper[near] -= excess**2 + price[row, v] > (1 - excess) ** 2 + price[row, v - 1]
         return to_codes(np.copysign(upper, weights))
 
+    alone = replace(layout, dependent=False)
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = open_tile(chosen[index], layout, part, context_networks, sign_prices=sign_prices, kind=kind)
-        model.run(0, layout.n_diagonals, np.full(layout.channels, layout.n_diagonals), choose)
+        model = open_tile(chosen[index], alone, part, context_networks, kind="cosine" if quick else kind)
+        stops = np.full(layout.channels, layout.n_diagonals)
+        if len(layout.frequencies) > 1:
+            stops = Diagonals(layout.frequencies).stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
+        model.run(0, layout.n_diagonals, stops, choose)
+        if layout.dependent:
+            weights = scaled[index].astype(np.float32) / np.float32(HALF_STEP)
+            codes = 2 * chosen[index].astype(np.int32)
+            bits = _symbol_bits(kind)[2 * N_LEARNED_CLASSES :, :2].astype(np.float32)
+            without_signs = _bits(kind)[: 2 * N_LEARNED_CLASSES] - (np.arange(PRICED) > 0)
+            for _ in range(ROUNDS):
+                codes = best_path(
+                    weights, codes, valid_codes(layout, part), context_networks(), trade, (without_signs, bits)
+                )
+            chosen[index] = codes
     return chosen.astype(np.int32)
 
 

@@ -301,14 +301,12 @@ def open_tile(
     part: Part,
     networks: Callable[[], Networks],
     *,
-    sign_prices: np.ndarray | None = None,
     kind: str | None = None,
 ) -> TileModel:
-    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. sign_prices: as LearnedTile has
-    them, for codes that are weights yet. kind: another than files have."""
+    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. kind: another than files have."""
     kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
-        return LearnedTile(codes, valid, networks().magnitudes, networks().signs, sign_prices)
+        return LearnedTile(codes, valid, networks().magnitudes, networks().signs, dependent=layout.dependent)
     return _MODELS[kind](codes, valid, n_axes, layout.bands)
 
 

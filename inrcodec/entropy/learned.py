@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .dependent import NEXT, Chains
 from .diagonals import Diagonals, coded
 from .exact import EXACT, N_COLOURS, POSITIONS, activate
 from .signs import N_SIGN_CLASSES, SignNetwork, Signs
@@ -53,10 +54,10 @@ _N_LOWER = len(_OWN) + 3 * len(_BESIDE) + len(_AROUND) + _PARTNER + _TOTALS
 N_FEATURES = _N_LOWER + _SAME + _COLOURS
 
 N_LEARNED_CLASSES = 32
-N_LEARNED_CONTEXTS = N_LEARNED_CLASSES + N_SIGN_CLASSES  # first those of magnitudes
+# first those of magnitudes, of codes alone and of the even quantiser, then of the odd one
+N_LEARNED_CONTEXTS = 2 * N_LEARNED_CLASSES + N_SIGN_CLASSES
 ACTIVATION_BITS = 5  # fractional bits of features and activations
 _LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
-LOWEST_ONE, HIGHEST_ONE = 0.5, 1.4999  # weights in steps that become 1 or 0
 _RUN = 2**14  # codes that go through the network at a time: their activations stay in the cache
 
 
@@ -117,7 +118,7 @@ class _Pass:
 class LearnedTile:
     """Heads of a picture: diagonal by diagonal over all cells of the tile, the first checkerboard half before the
     second, colour after colour: a pass of magnitudes, then one of whether signs are not as expected. The context of
-    either is a network's class of its features."""
+    either is a network's class of its features, which see codes in half steps."""
 
     def __init__(
         self,
@@ -125,21 +126,22 @@ class LearnedTile:
         valid: np.ndarray | None,
         network: ContextNetwork,
         signs: SignNetwork,
-        sign_prices: np.ndarray | None = None,
+        *,
+        dependent: bool = False,
     ) -> None:
-        """codes: view [C, M, M', *cells] of a tile; filled while reading. sign_prices [N_SIGN_CLASSES, 2], of expected
-        signs and of others: codes are weights in steps that become codes, see `_priced`."""
+        """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps."""
         self._codes, self._valid, self._network = codes, valid, network
         self._cells = codes.shape[3:]
-        self._signs, self._sign_prices = Signs(codes.shape, signs), sign_prices
-        half = np.indices(self._cells).sum(0).reshape(-1) % 2
+        self._signs = Signs(codes.shape, signs)
+        self._chains = Chains(codes.shape[1:3], self._cells)
+        self._halves_per_code = 1 if dependent else 2
+        self._state = np.zeros(self._chains.shape, np.int8) if dependent else None
         # cells are kept first half first, so that a half is a slice
-        self._by_half = np.concatenate([np.flatnonzero(half == 0), np.flatnonzero(half == 1)])
+        self._by_half = self._chains.cells
         self._by_place = np.argsort(self._by_half)
-        n_first = int((half == 0).sum())
-        self._halves = (slice(0, n_first), slice(n_first, len(half)))
+        self._halves = (slice(0, self._chains.n_first), slice(self._chains.n_first, len(self._by_half)))
         self._order = Diagonals(codes.shape[1:3])
-        n_colours, k = len(codes), len(half)
+        n_colours, k = len(codes), len(self._by_half)
         empty = np.zeros((n_colours, 1, k), np.uint8)  # every diagonal ends in a row of zeros
         self._own = [empty] * 3  # L(m) of diagonals s − 1, s − 2, s − 3
         self._near = [[empty] * 4] * 2  # L of H, V, X, A of diagonals s − 1, s − 2
@@ -173,41 +175,42 @@ class LearnedTile:
                     self._same_diagonal(features[_N_LOWER:], magnitude, c, half, cells)
                     context = self._network.classes(features, u, v, c, half)
                     there = truth[c][:, cells]
-                    now = _Pass(index, (u, v), self._by_half[cells], c, half)
-                    size = np.abs(there) if self._sign_prices is None else self._priced(there, now)
-                    got = coded(code, context, size, None if exists is None else exists[:, cells])
+                    visible = None if exists is None else exists[:, cells]
+                    got = self._sized(code, context, np.abs(there), visible, now := _Pass(index, (u, v), self._by_half[cells], c, half))
                     magnitude[c][:, cells] = np.minimum(got, CAP)
-                    values[c][:, cells] = self._signed(code, got, there < 0, now)
+                    values[c][:, cells] = self._signed(code, got, there < 0, now) // self._halves_per_code
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
         self._remember(magnitude)
 
-    def _signed(self, code: Code, magnitudes: np.ndarray, negative: np.ndarray, now: _Pass) -> np.ndarray:
-        """Magnitudes [n, k] of a pass with their signs; negative: the true ones, while writing."""
-        which = np.nonzero(magnitudes)
-        size = magnitudes[which]
-        if not len(size):
-            return magnitudes
-        at, minus = self._at(which, now), negative[which]
-        if self._sign_prices is None:
-            found, expected = self._expected(at, which, size, now)
-            minus = (code(N_LEARNED_CLASSES + found, (minus != expected).astype(np.int32)) != 0) != expected
-        signed = magnitudes.copy()
-        signed[which] = np.where(minus, -size, size)
-        self._signs.learn(at, signed[which])
-        return signed
+    def _sized(
+        self, code: Code, context: np.ndarray, true: np.ndarray, exists: np.ndarray | None, now: _Pass
+    ) -> np.ndarray:
+        """Magnitudes [n, k] of a pass, in half steps; true: the codes' own, while writing."""
+        if self._state is None:
+            return 2 * coded(code, context, true, exists)
+        halves = np.zeros(true.shape, np.int32)
+        for turn in self._chains.turns(*now.index, now.half):
+            state = self._state[turn.chains]
+            at = (turn.rows, turn.cells)
+            odd = self._chains.gather(state, turn) >> 1
+            which = context[at] + N_LEARNED_CLASSES * odd
+            k = coded(code, which, (true[at] + odd) >> 1, None if exists is None else exists[at])
+            halves[at] = 2 * k - (odd & (k > 0))
+            self._state[turn.chains] = NEXT[state, self._chains.spread(k & 1, turn)]
+        return halves
 
-    def _priced(self, weights: np.ndarray, now: _Pass) -> np.ndarray:
-        """Magnitudes of weights [n, k] in steps; those that become 1 or 0 are moved by what their sign costs. At a
-        price P a 1 is worth it from (1 + P)/2 on: to raise P is as good as to lower the weight by half of that."""
-        assert self._sign_prices is not None
-        sizes = np.abs(weights)
-        which = np.nonzero((sizes >= LOWEST_ONE) & (sizes <= HIGHEST_ONE))
-        if len(which[0]):
-            found, expected = self._expected(self._at(which, now), which, np.ones(len(which[0]), np.int32), now)
-            surprise = (weights[which] < 0) != expected
-            moved = sizes[which] - self._sign_prices[found, surprise.astype(np.int64)] / 2
-            sizes[which] = np.clip(moved, LOWEST_ONE, HIGHEST_ONE)
-        return sizes
+    def _signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: _Pass) -> np.ndarray:
+        """Magnitudes [n, k] of a pass with their signs; negative: the true ones, while writing."""
+        which = np.nonzero(halves)
+        if not len(which[0]):
+            return halves
+        size, at, minus = (halves[which] + 1) >> 1, self._at(which, now), negative[which]
+        found, expected = self._expected(at, which, size, now)
+        minus = (code(2 * N_LEARNED_CLASSES + found, (minus != expected).astype(np.int32)) != 0) != expected
+        signed = halves.copy()
+        signed[which] = np.where(minus, -halves[which], halves[which])
+        self._signs.learn(at, np.where(minus, -size, size))
+        return signed
 
     def _expected(
         self, at: np.ndarray, which: tuple[Any, ...], size: np.ndarray, now: _Pass

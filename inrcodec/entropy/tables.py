@@ -22,10 +22,10 @@ class AdaptiveTables:
 
     def write(self, out: Writer, contexts: np.ndarray, values: np.ndarray) -> None:
         """Code signed values [n] under contexts [n]: by context the symbols, then all extra bits, then signs."""
-        order, groups = _grouped(contexts)
+        order, present, spans = _grouped(contexts)
         symbols, extra = split(np.abs(values[order]))
-        for context, span in groups:
-            out.put(symbols[span], self._table(context))
+        for table, span in zip(self._tables(present), spans, strict=True):
+            out.put(symbols[span], table)
         bits = n_extra_bits(symbols)
         if int(bits.max(initial=0)):
             for b in np.unique(bits[bits > 0]):
@@ -33,14 +33,14 @@ class AdaptiveTables:
         if self._signed:
             ordered = values[order]
             out.put_uniform((ordered[ordered != 0] < 0).astype(np.int32), 2)
-        self._learn(symbols, groups)
+        self._learn(symbols, present, spans)
 
     def read(self, source: Reader, contexts: np.ndarray) -> np.ndarray:
         """Inverse of write: signed int32 values [n]."""
-        order, groups = _grouped(contexts)
+        order, present, spans = _grouped(contexts)
         symbols = np.empty(len(order), np.int32)
-        for context, span in groups:
-            symbols[span] = source.get(span.stop - span.start, self._table(context))
+        for table, span in zip(self._tables(present), spans, strict=True):
+            symbols[span] = source.get(span.stop - span.start, table)
         bits = n_extra_bits(symbols)
         extra = np.zeros(len(order), np.int32)
         if int(bits.max(initial=0)):
@@ -54,31 +54,32 @@ class AdaptiveTables:
             signed[nonzero] = np.where(negative, -signed[nonzero], signed[nonzero])
         values = np.empty(len(order), np.int32)
         values[order] = signed
-        self._learn(symbols, groups)
+        self._learn(symbols, present, spans)
         return values
 
-    def _table(self, context: int) -> np.ndarray:
-        """Row -> float64 integers w that sum to 2^24 − N_SYMBOLS (see range_stream)."""
-        row = self.counts[context]
-        w = row * (2**PRECISION - N_SYMBOLS) // row.sum()
-        w[w.argmax()] += 2**PRECISION - N_SYMBOLS - w.sum()
+    def _tables(self, contexts: np.ndarray) -> np.ndarray:
+        """Rows -> float64 integers w that sum to 2^24 − N_SYMBOLS (see range_stream)."""
+        rows = self.counts[contexts]
+        w = rows * (2**PRECISION - N_SYMBOLS) // rows.sum(1, keepdims=True)
+        w[np.arange(len(w)), w.argmax(1)] += 2**PRECISION - N_SYMBOLS - w.sum(1)
         return w.astype(np.float64)
 
-    def _learn(self, symbols: np.ndarray, groups: list[tuple[int, slice]]) -> None:
-        for context, span in groups:
-            row = self.counts[context]
-            row += INCREMENT * np.bincount(symbols[span], minlength=N_SYMBOLS)
-            while row.sum() > LIMIT:
-                row -= row >> 1
+    def _learn(self, symbols: np.ndarray, contexts: np.ndarray, spans: list[slice]) -> None:
+        row = np.repeat(np.arange(len(contexts)), [span.stop - span.start for span in spans])
+        seen = np.bincount(row * N_SYMBOLS + symbols, minlength=len(contexts) * N_SYMBOLS)
+        rows = self.counts[contexts] + INCREMENT * seen.reshape(-1, N_SYMBOLS)
+        while (full := rows.sum(1) > LIMIT).any():
+            rows[full] -= rows[full] >> 1
+        self.counts[contexts] = rows
 
 
-def _grouped(contexts: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
-    """Stable order by context, and the runs of equal context in it."""
+def _grouped(contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[slice]]:
+    """Stable order by context, the contexts that occur, and the run of each in that order."""
     order = np.argsort(contexts, kind="stable")
     counts = np.bincount(contexts)
-    ends = np.cumsum(counts).tolist()
-    present = np.flatnonzero(counts).tolist()
-    return order, [(c, slice(ends[c] - int(counts[c]), ends[c])) for c in present]
+    present = np.flatnonzero(counts)
+    ends = np.cumsum(counts[present]).tolist()
+    return order, present, [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _put_wide(out: Writer, extra: np.ndarray, bits: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..colour import fit_rotation, rotation
+from ..entropy.dependent import HALF_STEP
 from ..grid import Grid
 from ..priors.synthesis import Network, network
 from ..quantize import rate_optimal, to_codes
@@ -24,6 +25,7 @@ from .bases import Cosines, Span, Splines, centres
 
 __all__ = ["CosineField"]
 
+PITCH = 3  # cells from knot to knot of the smooth level
 SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
@@ -97,7 +99,7 @@ class CosineField(Field):
         if signal.kind == "sound" or max(grid.cells) == 1:
             return FieldSpec("multihead", "cosine", rotation=quaternion)
         pitch = (
-            0 if m == 1 else max(2 * largest, -(-n // MAX_KNOTS))
+            0 if m == 1 else max(PITCH * largest, -(-n // MAX_KNOTS))
             for n, m, largest in zip(signal.shape, grid.cells, grid.largest, strict=True)
         )
         tuning, image = TUNINGS[settings.tune], signal.kind == "image"
@@ -110,12 +112,16 @@ class CosineField(Field):
             synthesis=tuning.synthesis
             if image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
             else 0,
+            dependent=image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd",
         )
 
     @property
     def layouts(self) -> tuple[TensorLayout, ...]:
         c = self.signal.channels
-        heads = TensorLayout("heads", "cosine", c, self.grid.largest, self.grid.cells, self.grid.sizes)
+        dependent = self.spec.dependent
+        heads = TensorLayout(
+            "heads", "cosine", c, self.grid.largest, self.grid.cells, self.grid.sizes, dependent=dependent
+        )
         if not self.spec.pitch:
             return (heads,)
         return (TensorLayout("spline", "smooth", c + self.spec.masking, (), self._splines.n_knots), heads)
@@ -194,6 +200,8 @@ class CosineField(Field):
                 continue
             magnitude = np.abs(block).astype(np.float32)
             magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
+            if self.spec.dependent:
+                magnitude *= np.float32(HALF_STEP)
             weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
         if self._network is None:
             return (*knots, weights)

@@ -22,13 +22,13 @@ __all__ = [
     "starting_rows",
 ]
 
-FILE = "context_1.npz"  # belongs to table set 3
-SHA256 = "8029f11e26409c02295ed39e23acbf8ef47627191bf05bd7517ef68705f2a449"
+FILE = "context_2.npz"  # belongs to table set 4
+SHA256 = "dccc961e1164a1fb3a2a58bbeba8d7a6220874051305f370ac399fc3ec987b99"
 ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
 
 
 def arrays(network: ContextNetwork, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """The file's arrays: rows uint16 [N_LEARNED_CLASSES, N_SYMBOLS]."""
+    """The file's arrays: rows uint16 [2 · N_LEARNED_CLASSES, N_SYMBOLS]."""
     whole = (*network.weights, network.place, *network.bias, np.array(network.shift), np.array([network.limit]))
     return dict(zip(ORDER, (*(np.asarray(a, np.int32) for a in whole), rows), strict=True))
 
@@ -41,7 +41,7 @@ def from_arrays(saved: dict[str, np.ndarray]) -> tuple[ContextNetwork, np.ndarra
     h1, h0 = second.shape
     wanted = {
         "first": (h0, N_FEATURES), "second": (h1, h0), "last": (h1,), "place": (POSITIONS, POSITIONS, N_COLOURS, 2, h0),
-        "bias_second": (h1,), "bias_last": (1,), "shift": (3,), "limit": (1,), "rows": (N_LEARNED_CLASSES, N_SYMBOLS),
+        "bias_second": (h1,), "bias_last": (1,), "shift": (3,), "limit": (1,), "rows": (2 * N_LEARNED_CLASSES, N_SYMBOLS),
     }  # fmt: skip
     for name in ORDER:
         a, kind = saved[name], np.dtype(np.uint16 if name == "rows" else np.int32)
@@ -68,7 +68,7 @@ def context_network() -> ContextNetwork:
 
 
 def starting_rows() -> np.ndarray:
-    """int64 [N_LEARNED_CLASSES, N_SYMBOLS]. Raises RuntimeError as context_network does."""
+    """int64 [2 · N_LEARNED_CLASSES, N_SYMBOLS]. Raises RuntimeError as context_network does."""
     return _load()[1]
 
 

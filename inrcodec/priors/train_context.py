@@ -77,7 +77,9 @@ LARGEST_SIDE = 1024
 MULTIPLE = 32  # of samples: cells of one size
 UNIT = 2**ACTIVATION_BITS
 
-Data = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+MARK = 2**10  # contexts that the recorder gives count in these: above all real ones
+
+Data = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def shrunk(signal: Signal) -> Image.Image:
@@ -96,13 +98,15 @@ def shrunk(signal: Signal) -> Image.Image:
 
 
 class Recorder:
-    """Stands in for the context network: keeps a sample of the features it is asked about."""
+    """Stands in for the context network: keeps a sample of the features it is asked about. The class it answers is
+    which code of the pass it is, so that it knows the codes again wherever they come."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self.features: list[np.ndarray] = []
         self.places: list[np.ndarray] = []
         self.symbols: list[np.ndarray] = []
+        self.odd: list[np.ndarray] = []
         self.weights: list[np.ndarray] = []
         self._picked = np.zeros(0, np.int64)
 
@@ -114,18 +118,25 @@ class Recorder:
         place = ((u * POSITIONS + v) * N_COLOURS + min(colour, N_COLOURS - 1)) * 2 + half
         self.places.append(np.repeat(place, features.shape[2])[self._picked].astype(np.int16))
         self.weights.append(np.where(quiet[self._picked], KEPT / KEPT_QUIET, 1).astype(np.float32))
-        return np.zeros(features.shape[1:], np.int16)
+        self.symbols.append(np.zeros(len(self._picked), np.uint8))
+        self.odd.append(np.zeros(len(self._picked), np.uint8))
+        return MARK * (1 + np.arange(len(quiet))).reshape(features.shape[1:])
 
     def code(self, contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if len(contexts) and contexts[0] >= N_LEARNED_CLASSES:  # signs
+        if not len(contexts) or contexts[0] < MARK:  # signs
             return values
-        symbols, _ = split(np.abs(values[self._picked]))
-        self.symbols.append(np.minimum(symbols, SYMBOLS - 1).astype(np.uint8))
+        at = contexts // MARK - 1
+        place = np.searchsorted(self._picked, at)
+        known = np.append(self._picked, -1)[place] == at
+        symbols, _ = split(np.abs(values[known]))
+        self.symbols[-1][place[known]] = np.minimum(symbols, SYMBOLS - 1)
+        self.odd[-1][place[known]] = contexts[known] % MARK >= N_LEARNED_CLASSES
         return values
 
 
 def record(pictures: Sequence[Image.Image], seed: int, on_step: OnStep = lambda _: None) -> Data:
-    """features uint8 [N, N_FEATURES], places int16 [N], symbols uint8 [N], weights float32 [N]."""
+    """features uint8 [N, N_FEATURES], places int16 [N], symbols and whether of the odd quantiser uint8 [N], weights
+    float32 [N]."""
     rng = np.random.default_rng(seed)
     recorder = Recorder(rng)
     for i, picture in enumerate(pictures):
@@ -136,14 +147,14 @@ def record(pictures: Sequence[Image.Image], seed: int, on_step: OnStep = lambda 
             cells = {5: 8, 6: 32}.get(k, 16)
             step = math.exp(rng.uniform(*np.log(STEPS)))
             codes = quantised(samples, ("psnr", "perceptual")[k % 2], cells, step)
-            tile = LearnedTile(codes, None, recorder, sign_network())  # type: ignore[arg-type]
+            tile = LearnedTile(codes, None, recorder, sign_network(), dependent=True)  # type: ignore[arg-type]
             n_diagonals = sum(codes.shape[1:3]) - 1
             tile.run(0, n_diagonals, tile.stops(0, n_diagonals), recorder.code)
-    features, places, symbols, weights = (
+    features, places, symbols, odd, weights = (
         torch.from_numpy(np.concatenate(p))
-        for p in (recorder.features, recorder.places, recorder.symbols, recorder.weights)
+        for p in (recorder.features, recorder.places, recorder.symbols, recorder.odd, recorder.weights)
     )
-    return features, places, symbols, weights
+    return features, places, symbols, odd, weights
 
 
 def quantised(samples: np.ndarray, tune: str, side: int, step: float) -> np.ndarray:
@@ -170,25 +181,27 @@ class FloatNetwork(nn.Module):
         self.place = nn.Parameter(torch.zeros(POSITIONS * POSITIONS * N_COLOURS * 2, first))
         mean = 0.02 * 2 ** (torch.arange(N_LEARNED_CLASSES) * (13 / N_LEARNED_CLASSES))  # geometric rows to begin with
         magnitude = torch.tensor([*range(16), *(16 * 2 ** (i / 2) for i in range(SYMBOLS - 16))])
-        self.rows = nn.Parameter(magnitude * torch.log(mean / (1 + mean))[:, None])
+        rows = magnitude * torch.log(mean / (1 + mean))[:, None]
+        self.rows = nn.Parameter(torch.cat([rows, rows]))  # of the even quantiser, then of the odd one
         with torch.no_grad():
             self.last.bias.fill_(8.0)
             self.last.weight.mul_(2)
 
-    def forward(self, features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, places: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
         """Log-probabilities [N, SYMBOLS]."""
         y = torch.relu(self.first(features.float() / UNIT) + self.place[places.long()])
         s = self.last(torch.relu(self.second(y)))[:, 0].clamp(0, N_LEARNED_CLASSES - 1.001)
         low = s.long()
         share = (s - low)[:, None]
+        low = low + N_LEARNED_CLASSES * odd.long()
         rows = torch.softmax(self.rows, 1)
         return torch.log((1 - share) * rows[low] + share * rows[low + 1] + 1e-9)
 
 
 def bits(network: FloatNetwork, data: Data) -> torch.Tensor:
     """Mean bits per code, without signs and extra bits."""
-    features, places, symbols, weights = data
-    cost = -network(features, places).gather(1, symbols.long()[:, None])[:, 0] / math.log(2)
+    features, places, symbols, odd, weights = data
+    cost = -network(features, places, odd).gather(1, symbols.long()[:, None])[:, 0] / math.log(2)
     return (cost * weights).sum() / weights.sum()
 
 
@@ -256,8 +269,8 @@ def train(
                     group["lr"] = RATE * warm * (0.01 + 0.99 * share)
                 chosen = np.random.default_rng((seed, step)).integers(len(data[1]), size=BATCH)
                 pick = torch.from_numpy(chosen).to(device)
-                features, places, symbols, weights = (d[pick] for d in data)
-                loss = bits(network, (features, places, symbols, weights))
+                features, places, symbols, odd, weights = (d[pick] for d in data)
+                loss = bits(network, (features, places, symbols, odd, weights))
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -266,17 +279,17 @@ def train(
 
 
 def _moved(data: Data, device: torch.device) -> Data:
-    features, places, symbols, weights = (d.to(device) for d in data)
-    return features, places, symbols, weights
+    features, places, symbols, odd, weights = (d.to(device) for d in data)
+    return features, places, symbols, odd, weights
 
 
 def _cost(network: FloatNetwork, data: Data) -> float:
     """bits, piece by piece."""
     total = weight = 0.0
     with torch.no_grad():
-        for features, places, symbols, weights in zip(*(d.split(2**18) for d in data), strict=True):
+        for features, places, symbols, odd, weights in zip(*(d.split(2**18) for d in data), strict=True):
             share = float(weights.sum())
-            total += share * float(bits(network, (features, places, symbols, weights)))
+            total += share * float(bits(network, (features, places, symbols, odd, weights)))
             weight += share
     return total / weight
 
@@ -343,7 +356,7 @@ def unpack_state(data: bytes, mark: str, like: ContextState) -> ContextState:
 
 
 def rounded(state: ContextState) -> tuple[ContextNetwork, np.ndarray]:
-    """The network in whole numbers, and its starting rows uint16 [N_LEARNED_CLASSES, N_SYMBOLS]. Raises ValueError
+    """The network in whole numbers, and its starting rows uint16 [2 · N_LEARNED_CLASSES, N_SYMBOLS]. Raises ValueError
     where sums of it may not be exact."""
     network = FloatNetwork()
     with torch.no_grad():
@@ -368,7 +381,7 @@ def rounded(state: ContextState) -> tuple[ContextNetwork, np.ndarray]:
         shift=(WEIGHT_BITS, WEIGHT_BITS, WEIGHT_BITS + ACTIVATION_BITS),
         limit=LIMIT,
     )
-    rows = np.zeros((N_LEARNED_CLASSES, N_SYMBOLS))
+    rows = np.zeros((2 * N_LEARNED_CLASSES, N_SYMBOLS))
     shares = torch.softmax(network.rows, 1).detach().numpy()
     rows[:, : SYMBOLS - 1] = shares[:, :-1]
     tail = 0.7 ** np.arange(N_SYMBOLS - SYMBOLS + 1)
