@@ -59,7 +59,7 @@ class Recorder:
         return np.zeros(len(size), np.int16), np.zeros(len(size), bool)
 
     def code(self, contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if len(contexts) and contexts[0] >= N_LEARNED_CLASSES:
+        if len(contexts) and contexts[0] >= 2 * N_LEARNED_CLASSES:
             self.parts[3].append(values != 0)
         return values
 
@@ -83,7 +83,7 @@ def record(photos: list[Path], seed: int) -> Data:
             )
             recorder = Recorder()
             n = sum(codes.shape[1:3]) - 1
-            tile = LearnedTile(codes, None, recorder, recorder)  # type: ignore[arg-type]
+            tile = LearnedTile(codes, None, recorder, recorder, dependent=True)  # type: ignore[arg-type]
             tile.run(0, n, tile.stops(0, n), recorder.code)
             parts = [np.concatenate(p) for p in recorder.parts]
             some = rng.permutation(len(parts[3]))[:KEPT]

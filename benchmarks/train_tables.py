@@ -48,7 +48,8 @@ def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.n
     for tune in ("psnr", "perceptual"):
         settings = EncodeSettings(tune=tune)
         grid = Grid.fitting(meta.shape)
-        field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
+        spec = replace(CosineField.plan_spec(meta, grid, settings, samples), dependent=False)  # as volumes have them
+        field = CosineField(spec, meta, grid)
         fitted = field.fit(samples, settings, lambda _: None)
         for step in steps * fitted.tuning.first_step:
             codes = field.quantize(fitted, field.quantiser(fitted, settings, float(step)))
@@ -68,11 +69,11 @@ def main() -> None:
     observer = Observer()
     learn = AdaptiveTables._learn
 
-    def observe(self: AdaptiveTables, symbols: np.ndarray, groups: list) -> None:
+    def observe(self: AdaptiveTables, symbols: np.ndarray, contexts: np.ndarray, spans: list[slice]) -> None:
         kind = next(k for k, n in N_CONTEXTS.items() if n == len(self.counts))  # kinds differ in their contexts
-        for context, span in groups:
+        for context, span in zip(contexts, spans, strict=True):
             observer.totals[kind][context] += np.bincount(symbols[span], minlength=N_SYMBOLS)
-        learn(self, symbols, groups)
+        learn(self, symbols, contexts, spans)
 
     AdaptiveTables._learn = observe  # type: ignore[method-assign]
     for path in sorted(photos.glob("*.jpg")):

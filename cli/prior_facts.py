@@ -49,7 +49,7 @@ def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("signals", f"{facts['kind']}, {facts['colours']} colours, {facts['positions']}² classes of frequencies"),
         ("network", f"{layers}, {facts['parameters']:,} numbers"),
         ("tables", f"{facts['classes']} classes, {facts['symbols']:,} counts"),
-        ("used", "by every picture: table set 3" if facts["released"] else "by no file: it is not a released one"),
+        ("used", "by every picture: table set 4" if facts["released"] else "by no file: it is not a released one"),
     ]
     trained = dict(facts["training"])
     if trained:

@@ -17,7 +17,7 @@ from .entropy.learned import N_LEARNED_CLASSES
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
-from .trellis import best_path
+from .trellis import Prices, best_path
 
 __all__ = ["rate_optimal", "to_codes"]
 
@@ -62,14 +62,10 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
             stops = Diagonals(layout.frequencies).stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
         model.run(0, layout.n_diagonals, stops, choose)
         if layout.dependent:
-            weights = scaled[index].astype(np.float32) / np.float32(HALF_STEP)
-            codes = 2 * chosen[index].astype(np.int32)
-            bits = _symbol_bits(kind)[2 * N_LEARNED_CLASSES :, :2].astype(np.float32)
-            without_signs = _bits(kind)[: 2 * N_LEARNED_CLASSES] - (np.arange(PRICED) > 0)
+            weights = np.clip(scaled[index].astype(np.float32) / np.float32(HALF_STEP), -LARGEST, LARGEST)
+            codes = 2 * np.clip(chosen[index], -(2**20), 2**20).astype(np.int32)
             for _ in range(ROUNDS):
-                codes = best_path(
-                    weights, codes, valid_codes(layout, part), context_networks(), trade, (without_signs, bits)
-                )
+                codes = best_path(weights, codes, valid_codes(layout, part), context_networks(), _prices(trade))
             chosen[index] = codes
     return chosen.astype(np.int32)
 
@@ -84,6 +80,13 @@ def _bits(kind: str) -> np.ndarray:
     """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
     return (_symbol_bits(kind)[:, symbols] + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
+
+
+def _prices(trade: float) -> Prices:
+    """Of dependent codes."""
+    n = 2 * N_LEARNED_CLASSES
+    without_signs = _bits("learned")[:n] - (np.arange(PRICED) > 0)
+    return Prices(trade, without_signs.astype(np.float32), _symbol_bits("learned")[n:, :2].astype(np.float32))
 
 
 def _symbol_bits(kind: str) -> np.ndarray:

@@ -94,7 +94,7 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    _, _, pitch, quaternion, masking, synthesis = field
+    _, _, pitch, quaternion, masking, synthesis, dependent = field
 
     def mask_at(x: Sequence[float]) -> float:
         """§8: the factor of the steps at a position"""
@@ -128,7 +128,9 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
             u = [k for (k, _), _ in picked]
             r = math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, largest, strict=True)) / d)
             cell = tuple(cell for (_, cell), _ in picked)
-            weight = q * (1 + slope / 16 * r) * math.prod(v for _, v in picked) * mask(cell)
+            weight = (
+                (5 / 8 if dependent else 1) * q * (1 + slope / 16 * r) * math.prod(v for _, v in picked) * mask(cell)
+            )
             for c in range(channels):
                 code = int(heads[(c, *u, *cell)])
                 size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)

@@ -73,7 +73,7 @@ def magnitudes_of(symbol: int) -> tuple[int, int]:
 
 
 class Tables:
-    """§6.3, and §7.9 for labels"""
+    """§6.3, and §7.10 for labels"""
 
     def __init__(self, kind: str) -> None:
         self.signed = kind not in ("labels", "learned")
@@ -168,6 +168,7 @@ def decode(data: bytes) -> list[np.ndarray]:
     assert len(plan) == len(payloads)
     codes = [np.zeros(t[1], np.int32) for t in tensors]
     states: dict = {}
+    chains: dict = {}  # §7.7, by tile
     for payload, parts in zip(payloads, plan, strict=True):
         source = Arithmetic(payload) if coder == 2 else None
         raw = b"" if coder == 2 else zstandard.decompress(payload)
@@ -188,7 +189,9 @@ def decode(data: bytes) -> list[np.ndarray]:
                     return tables.read(source, contexts)
 
                 if kind == "learned":
-                    learned_part(mine, largest, sizes, tile, low, stops, read)
+                    learned_part(
+                        mine, largest, sizes, tile, low, stops, read, chains.setdefault(tile, {}) if field[6] else None
+                    )
                 elif kind == "cosine":
                     cosine_part(mine, largest, sizes, tile, low, stops, read)
                 elif kind == "time":

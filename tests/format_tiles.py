@@ -82,10 +82,12 @@ def cosine_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops:
                 codes[c, *u, *k] = value
 
 
-def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read) -> None:
-    """§7.6; codes as for cosine_part"""
+def learned_part(
+    codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read, states: dict | None
+) -> None:
+    """§7.6 to §7.8; codes as for cosine_part; states: of dependent heads, by chain"""
     network = context_network()
-    cells = list(itertools.product(*(range(b - a) for a, b in tile)))
+    cells = sorted(itertools.product(*(range(b - a) for a, b in tile)), key=lambda k: k[0] % 2)
     h, v = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
     x = ((-1, -1), (-1, 1), (1, -1), (1, 1))
     n_colours = len(stops)
@@ -98,7 +100,7 @@ def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops
 
     def at(c: int, u: Index, k: Index, offsets: tuple[Index, ...] = ((0, 0),)) -> int:
         near = (codes.get((c, *u, k[0] + a, k[1] + b), 0) for a, b in offsets)
-        return sum(min(abs(code), 4095) for code in near)
+        return sum(min(abs(code) * (1 if states is not None else 2), 4095) for code in near)
 
     @functools.cache
     def total(t: int, c: int, k: Index, offsets: tuple[Index, ...]) -> int:
@@ -144,21 +146,49 @@ def learned_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops
                     y = [int(b) for b in network.bias[layer]]
                 last = y[0] + sum(int(a) * z for a, z in zip(network.weights[2], f, strict=True))
                 contexts.append(min(max(exact(last, network.shift[2]), 0), 31))
-            values = read(contexts)
+            if states is None:
+                values = read(contexts)
+            else:
+                values = dependent_magnitudes(dict(zip(here, contexts, strict=True)), members, tile, half, states, read)
             nonzero = [(u, k, value) for (u, k), value in zip(here, values, strict=True) if value]
-            expected = [expected_sign(codes, m, c, half, *code) for code in nonzero]
-            surprises = read([32 + cls for cls, _ in expected]) if nonzero else []
+            sizes_of = [(u, k, (value + 1) // 2 if states is not None else value) for u, k, value in nonzero]
+            expected = [expected_sign(codes, m, c, half, *code, states is not None) for code in sizes_of]
+            surprises = read([64 + cls for cls, _ in expected]) if nonzero else []
             for (u, k, value), (_, minus), surprise in zip(nonzero, expected, surprises, strict=True):
                 codes[c, *u, *k] = -value if minus != (surprise != 0) else value
 
 
-def expected_sign(codes: dict, m: Index, c: int, half: int, u: Index, k: Index, value: int) -> tuple[int, bool]:
-    """§7.7: class, and whether negative"""
+def dependent_magnitudes(
+    classes: dict[tuple[Index, Index], int], members: list[Index], tile: list, half: int, states: dict, read: Read
+) -> list[int]:
+    """§7.7; classes: of the codes of a pass, by frequency and cell -> their magnitudes in the same order"""
+    rows, columns = (b - a for a, b in tile)
+    after = ((0, 2), (2, 0), (1, 3), (3, 1))
+    found: dict[tuple[Index, Index], int] = {}
+    for above, parity in itertools.product((True, False), (0, 1)):
+        turn = [u for u in members if (u[0] < u[1]) == above]
+        cells = itertools.product(range(parity, rows + 1, 2), range(half ^ parity, columns + 1, 2))
+        chains = {(u, k): (min(u), k[0] // 2, k[1] // 2) for u, k in itertools.product(turn, cells)}
+        chains = {code: c for code, c in chains.items() if c[1] < -(-rows // 2) and c[2] < -(-columns // 2)}
+        here = [code for code in chains if code in classes]
+        odd = {code: states.get(chain, 0) // 2 for code, chain in chains.items()}
+        k = dict(zip(here, read([classes[code] + 32 * odd[code] for code in here]), strict=True))
+        for code, chain in chains.items():
+            states[chain] = after[states.get(chain, 0)][k.get(code, 0) % 2]
+            found[code] = 2 * k[code] - odd[code] if k.get(code, 0) else 0
+    return [found[code] for code in classes]
+
+
+def expected_sign(
+    codes: dict, m: Index, c: int, half: int, u: Index, k: Index, size: int, dependent: bool
+) -> tuple[int, bool]:
+    """§7.8: class, and whether negative"""
     network = sign_network()
 
     def g(a: int = 0, b: int = 0, side: Index = (0, 0), colour: int = c) -> int:
         code = codes.get((colour, u[0] - a, u[1] - b, k[0] + side[0], k[1] + side[1]), 0)
-        return min(max(code, -4), 4)
+        size = (abs(code) + 1) // 2 if dependent else abs(code)
+        return sign(code) * min(size, 4)
 
     def sign(x: int) -> int:
         return (x > 0) - (x < 0)
@@ -189,7 +219,7 @@ def expected_sign(codes: dict, m: Index, c: int, half: int, u: Index, k: Index, 
         f += [code] + [sign(code) * min(max(a, -4), 4) for a in (*agreements, near, same)]
     f += [0] * (113 - len(f))
     p, q = ((2 * u[i] + 1) * 16 // (2 * m[i]) for i in range(2))
-    about = network.place[p, q, min(c, 2), half] + network.size[min(value, 4) - 1]
+    about = network.place[p, q, min(c, 2), half] + network.size[min(size, 4) - 1]
     x = [sum(int(a) * b for a, b in zip(row, f, strict=True)) for row in network.first]
 
     def act(y: int, shift: int) -> int:

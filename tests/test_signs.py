@@ -20,6 +20,7 @@ from inrcodec.priors.tables import starting_counts
 from inrcodec.stream import TensorLayout, plan
 
 SHAPE = (3, 6, 6, 5, 4)
+FIRST = 2 * N_LEARNED_CLASSES  # context of signs
 
 
 def codes(seed: int = 1) -> np.ndarray:
@@ -31,7 +32,7 @@ def passes(of: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     seen = []
 
     def code(contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if contexts[0] >= N_LEARNED_CLASSES:
+        if contexts[0] >= FIRST:
             seen.append((contexts.copy(), values.copy()))
         return values
 
@@ -55,7 +56,7 @@ def test_the_negative_picture_has_the_same_surprises() -> None:
     """Every sign turned round: expectations turn with them, and no context changes, but where nothing is expected."""
     for (a, x), (b, y) in zip(passes(codes()), passes(-codes()), strict=True):
         np.testing.assert_array_equal(a, b)
-        sure = a > N_LEARNED_CLASSES
+        sure = a > FIRST
         np.testing.assert_array_equal(x[sure], y[sure])
 
 
@@ -136,8 +137,8 @@ def test_a_network_without_an_opinion_codes_plain_signs() -> None:
     seen = []
 
     def code(contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if contexts[0] >= N_LEARNED_CLASSES:
-            assert (contexts == N_LEARNED_CLASSES).all()
+        if contexts[0] >= FIRST:
+            assert (contexts == FIRST).all()
             seen.append(values)
         return values
 

@@ -71,19 +71,19 @@ def test_training_learns_and_rounding_keeps_what_it_learned(
     data: train_context.Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_context, "BATCH", 1024)
-    counts = np.bincount(data[2].numpy(), weights=data[3].numpy())
+    counts = np.bincount(data[2].numpy(), weights=data[4].numpy())
     share = counts[counts > 0] / counts.sum()
     state = trained(data, 200)[-1]
     assert state.cost < 0.6 * -(share @ np.log2(share)), "one table for all codes"
     network, rows = train_context.rounded(state)
-    features, places, symbols, weights = (d.numpy() for d in data)
+    features, places, symbols, odd, weights = (d.numpy() for d in data)
     half, place = places % 2, places // 2
     row, colour = place // 3, place % 3
     share, cost = rows / rows.sum(1, keepdims=True), np.zeros(len(places))
     for c, h in np.unique(np.stack([colour, half]), axis=1).T.tolist():
         own = np.flatnonzero((colour == c) & (half == h))
         classes = network.classes(features[own].T[:, :, None].astype(np.float32), row[own] // 16, row[own] % 16, c, h)
-        cost[own] = -np.log2(share[classes[:, 0], symbols[own]])
+        cost[own] = -np.log2(share[classes[:, 0] + N_LEARNED_CLASSES * odd[own].astype(int), symbols[own]])
     # the last symbol stands for a tail, which the whole network spreads over more symbols
     own = symbols < train_context.SYMBOLS - 1
     assert np.average(cost[own], weights=weights[own]) < state.cost * 1.05
@@ -120,7 +120,7 @@ def test_the_released_file_is_read_and_known(capsys: pytest.CaptureFixture[str])
     assert read.sha256 == context.SHA256
     assert np.array_equal(read.rows, context.starting_rows())
     assert run_command(command, ["prior", "info", str(path)]) == 0
-    assert "table set 3" in capsys.readouterr().out
+    assert "table set 4" in capsys.readouterr().out
 
 
 def released() -> dict[str, np.ndarray]:
@@ -184,11 +184,15 @@ def test_the_command_trains_and_describes(folder: Path, capsys: pytest.CaptureFi
     assert f"c.npz: contexts {made.sha256[:16]}…" in said
     assert "of those learned from" in said  # one picture: none is held out
     assert not Path("c.npz.part").exists()
-    assert made.rows.shape == (N_LEARNED_CLASSES, N_SYMBOLS)
+    assert made.rows.shape == (2 * N_LEARNED_CLASSES, N_SYMBOLS)
     assert run_command(command, ["prior", "info", "c.npz", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["sha256"], facts["released"], facts["features"]) == (made.sha256, False, N_FEATURES)
-    assert (facts["training"]["pictures"], facts["training"]["steps"], facts["classes"]) == (1, 3, N_LEARNED_CLASSES)
+    assert (facts["training"]["pictures"], facts["training"]["steps"], facts["classes"]) == (
+        1,
+        3,
+        2 * N_LEARNED_CLASSES,
+    )
     assert run_command(command, ["prior", "info", "c.npz"]) == 0
     assert "by no file" in capsys.readouterr().out
     assert run_command(command, ["encode", "a.png", "--prior", "c.npz"]) == 2

@@ -25,7 +25,7 @@ SOUND = Header(
     field=FieldSpec("multihead", "cosine"),
     quantiser=Quantiser((7,), 32, (3, 2)),
     coder="range",
-    table_set=3,
+    table_set=4,
     quality_mdb=31_000,
     encoder=(0, 1, 0),
 )
@@ -37,7 +37,7 @@ VOLUME = Header(
     field=FieldSpec("multihead", "cosine", pitch=(0, 4, 9)),
     quantiser=Quantiser((2**32 - 1,), 1023, (31, -31)),
     coder="range",
-    table_set=3,
+    table_set=4,
     levels=(3, 5),
 )
 

@@ -48,12 +48,11 @@ class Chains:
         # cells, half by half and even rows first
         self.cells = np.concatenate([q for half in quarters for q in half])
         self.n_first = sum(map(len, quarters[0]))
-        self._sizes = [
-            [((rows - r + 1) // 2, (columns - (r ^ half) + 1) // 2) for r in (0, 1)] for half in (0, 1)
-        ]
+        self._sizes = [[((rows - r + 1) // 2, (columns - (r ^ half) + 1) // 2) for r in (0, 1)] for half in (0, 1)]
 
-    def turns(self, u: np.ndarray, v: np.ndarray, half: int) -> Iterator[Turn]:
-        """Of a pass over the frequencies u, v [n] of one diagonal, u rising."""
+    def turns(self, index: tuple[np.ndarray, ...], half: int) -> Iterator[Turn]:
+        """Of a pass over the frequencies (u, v), each [n], of one diagonal, u rising."""
+        u, v = index
         middle = int((u < v).sum())
         chains = np.minimum(u, v)
         for rows in (slice(0, middle), slice(middle, len(u))):

@@ -15,11 +15,13 @@ from .signs import N_SIGN_CLASSES, SignNetwork, Signs
 
 __all__ = [
     "ACTIVATION_BITS",
+    "Code",
     "N_FEATURES",
     "N_LEARNED_CLASSES",
     "N_LEARNED_CONTEXTS",
     "ContextNetwork",
     "LearnedTile",
+    "Pass",
 ]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -105,14 +107,16 @@ class ContextNetwork:
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """n frequencies of k cells. index, position: (u, v) and their classes, each [n]; cells [k]: among the tile's."""
+class Pass:
+    """n frequencies of k cells. index, position: (u, v) and their classes, each [n]; cells [k]: among the tile's;
+    exists [n, k]: which codes do, None for all."""
 
     index: tuple[np.ndarray, ...]
     position: tuple[np.ndarray, ...]
     cells: np.ndarray
     colour: int
     half: int
+    exists: np.ndarray | None
 
 
 class LearnedTile:
@@ -133,13 +137,13 @@ class LearnedTile:
         self._codes, self._valid, self._network = codes, valid, network
         self._cells = codes.shape[3:]
         self._signs = Signs(codes.shape, signs)
-        self._chains = Chains(codes.shape[1:3], self._cells)
+        self.chains = Chains(codes.shape[1:3], self._cells)
         self._halves_per_code = 1 if dependent else 2
-        self._state = np.zeros(self._chains.shape, np.int8) if dependent else None
+        self._state = np.zeros(self.chains.shape, np.int8) if dependent else None
         # cells are kept first half first, so that a half is a slice
-        self._by_half = self._chains.cells
+        self._by_half = self.chains.cells
         self._by_place = np.argsort(self._by_half)
-        self._halves = (slice(0, self._chains.n_first), slice(self._chains.n_first, len(self._by_half)))
+        self._halves = (slice(0, self.chains.n_first), slice(self.chains.n_first, len(self._by_half)))
         self._order = Diagonals(codes.shape[1:3])
         n_colours, k = len(codes), len(self._by_half)
         empty = np.zeros((n_colours, 1, k), np.uint8)  # every diagonal ends in a row of zeros
@@ -176,30 +180,29 @@ class LearnedTile:
                     context = self._network.classes(features, u, v, c, half)
                     there = truth[c][:, cells]
                     visible = None if exists is None else exists[:, cells]
-                    got = self._sized(code, context, np.abs(there), visible, now := _Pass(index, (u, v), self._by_half[cells], c, half))
+                    now = Pass(index, (u, v), self._by_half[cells], c, half, visible)
+                    got = self._sized(code, context, np.abs(there), now)
                     magnitude[c][:, cells] = np.minimum(got, CAP)
                     values[c][:, cells] = self._signed(code, got, there < 0, now) // self._halves_per_code
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
         self._remember(magnitude)
 
-    def _sized(
-        self, code: Code, context: np.ndarray, true: np.ndarray, exists: np.ndarray | None, now: _Pass
-    ) -> np.ndarray:
+    def _sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
         """Magnitudes [n, k] of a pass, in half steps; true: the codes' own, while writing."""
         if self._state is None:
-            return 2 * coded(code, context, true, exists)
+            return 2 * coded(code, context, true, now.exists)
         halves = np.zeros(true.shape, np.int32)
-        for turn in self._chains.turns(*now.index, now.half):
+        for turn in self.chains.turns(now.index, now.half):
             state = self._state[turn.chains]
             at = (turn.rows, turn.cells)
-            odd = self._chains.gather(state, turn) >> 1
+            odd = self.chains.gather(state, turn) >> 1
             which = context[at] + N_LEARNED_CLASSES * odd
-            k = coded(code, which, (true[at] + odd) >> 1, None if exists is None else exists[at])
+            k = coded(code, which, (true[at] + odd) >> 1, None if now.exists is None else now.exists[at])
             halves[at] = 2 * k - (odd & (k > 0))
-            self._state[turn.chains] = NEXT[state, self._chains.spread(k & 1, turn)]
+            self._state[turn.chains] = NEXT[state, self.chains.spread(k & 1, turn)]
         return halves
 
-    def _signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: _Pass) -> np.ndarray:
+    def _signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
         """Magnitudes [n, k] of a pass with their signs; negative: the true ones, while writing."""
         which = np.nonzero(halves)
         if not len(which[0]):
@@ -213,7 +216,7 @@ class LearnedTile:
         return signed
 
     def _expected(
-        self, at: np.ndarray, which: tuple[Any, ...], size: np.ndarray, now: _Pass
+        self, at: np.ndarray, which: tuple[Any, ...], size: np.ndarray, now: Pass
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sign classes of some codes of a pass, and whether each is expected to be negative."""
         u, v = (i[which[0]] for i in now.index)
@@ -221,7 +224,7 @@ class LearnedTile:
         place = self._signs.place(p, q, now.colour, now.half)
         return self._signs.classes(at, u, v, colour=now.colour, place=place, size=size)
 
-    def _at(self, which: tuple[Any, ...], now: _Pass) -> np.ndarray:
+    def _at(self, which: tuple[Any, ...], now: Pass) -> np.ndarray:
         u, v = (i[which[0]] for i in now.index)
         return self._signs.at(now.colour, u, v, *np.unravel_index(now.cells[which[1]], self._cells))
 

@@ -46,16 +46,31 @@ class Tuning:
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
+    shrink_dependent: tuple[int, int]  # 1/64 half steps
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
 
 
 TUNINGS = {
     "psnr": Tuning(
-        slope=0, masking=False, trade=0.115, trade_corrected=0.065, shrink=(3, 2), first_step=1.0, synthesis=3
+        slope=0,
+        masking=False,
+        trade=0.115,
+        trade_corrected=0.085,
+        shrink=(3, 2),
+        shrink_dependent=(-6, 5),
+        first_step=1.0,
+        synthesis=3,
     ),
     "perceptual": Tuning(
-        slope=112, masking=True, trade=0.11, trade_corrected=0.055, shrink=(0, 0), first_step=0.45, synthesis=2
+        slope=112,
+        masking=True,
+        trade=0.11,
+        trade_corrected=0.07,
+        shrink=(0, 0),
+        shrink_dependent=(-6, 5),
+        first_step=0.45,
+        synthesis=2,
     ),
 }
 
@@ -163,7 +178,8 @@ class CosineField(Field):
 
     def quantiser(self, fitted: Fitted, settings: EncodeSettings, step: float) -> Quantiser:
         units = min(max(round(step / STEP_UNIT), 1), 2**32 - 1)
-        return Quantiser((units,), fitted.tuning.slope, fitted.tuning.shrink)
+        shrink = fitted.tuning.shrink_dependent if self.spec.dependent else fitted.tuning.shrink
+        return Quantiser((units,), fitted.tuning.slope, shrink)
 
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         codes = []

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 FILE = "context_2.npz"  # belongs to table set 4
-SHA256 = "dccc961e1164a1fb3a2a58bbeba8d7a6220874051305f370ac399fc3ec987b99"
+SHA256 = "fab72e3074d56fa684a60bba94d0c1f946d22b395f5fa17adfe5525d10ff11b3"
 ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
 
 
@@ -41,7 +41,8 @@ def from_arrays(saved: dict[str, np.ndarray]) -> tuple[ContextNetwork, np.ndarra
     h1, h0 = second.shape
     wanted = {
         "first": (h0, N_FEATURES), "second": (h1, h0), "last": (h1,), "place": (POSITIONS, POSITIONS, N_COLOURS, 2, h0),
-        "bias_second": (h1,), "bias_last": (1,), "shift": (3,), "limit": (1,), "rows": (2 * N_LEARNED_CLASSES, N_SYMBOLS),
+        "bias_second": (h1,), "bias_last": (1,), "shift": (3,), "limit": (1,),
+        "rows": (2 * N_LEARNED_CLASSES, N_SYMBOLS),
     }  # fmt: skip
     for name in ORDER:
         a, kind = saved[name], np.dtype(np.uint16 if name == "rows" else np.int32)

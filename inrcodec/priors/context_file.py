@@ -1,6 +1,6 @@
-"""Turns a context network into the bytes of a .npz and back: the file of table set 3, and what is trained to be one.
+"""Turns a context network into the bytes of a .npz and back: the file of table set 4, and what is trained to be one.
 
-FORMAT.md §7.9 has its arrays; `facts`, which decoding does not need, says how it was trained.
+FORMAT.md §7.10 has its arrays; `facts`, which decoding does not need, says how it was trained.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FACTS = ("pictures", "codes", "held out", "micro-bits a code", "steps", "seed")
 
 @dataclass(frozen=True)
 class ContextFile:
-    """rows int64 [N_LEARNED_CLASSES, N_SYMBOLS]: starting tables. sha256: what a table set is pinned by. facts: of
+    """rows int64 [2 · N_LEARNED_CLASSES, N_SYMBOLS]: starting tables. sha256: what a table set is pinned by. facts: of
     FACTS; none in released files."""
 
     network: ContextNetwork
