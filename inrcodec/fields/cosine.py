@@ -24,6 +24,7 @@ from .bases import Cosines, Span, Splines, centres
 
 __all__ = ["CosineField"]
 
+PITCH = 3  # cells from knot to knot of the smooth level
 SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
@@ -97,7 +98,7 @@ class CosineField(Field):
         if signal.kind == "sound" or max(grid.cells) == 1:
             return FieldSpec("multihead", "cosine", rotation=quaternion)
         pitch = (
-            0 if m == 1 else max(2 * largest, -(-n // MAX_KNOTS))
+            0 if m == 1 else max(PITCH * largest, -(-n // MAX_KNOTS))
             for n, m, largest in zip(signal.shape, grid.cells, grid.largest, strict=True)
         )
         tuning, image = TUNINGS[settings.tune], signal.kind == "image"
