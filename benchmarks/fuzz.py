@@ -93,7 +93,7 @@ def levels_file(picture: np.ndarray, coder: str) -> bytes:
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=85, entropy=coder)).stream()
     decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
-    header = replace(read.header, levels=(3, 7), field=replace(read.header.field, synthesis=3))
+    header = replace(read.header, levels=(3, 7), field=replace(read.header.field, synthesis=4, dependent=True))
     layouts = decoder.field.layouts
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
     return pack(Stream(header, tuple(payloads), read.digest, {"icc": b"not a profile", "xmp": b"<x/>"}))

@@ -35,6 +35,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],
+        "codes alone": [_tuned(tune, dependent=False)],
         "plain rounding": [_tuned(tune, trade_corrected=0.0)],
         "half the trade": [_tuned(tune, trade_corrected=cosine.TUNINGS[tune].trade_corrected / 2)],
         "smooth level's step 1/6": [patch.object(cosine, "SPLINE_STEP", 1 / 6)],

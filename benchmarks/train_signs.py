@@ -78,12 +78,12 @@ def record(photos: list[Path], seed: int) -> Data:
             chosen = chosen.crop((0, 0, chosen.width // MULTIPLE * MULTIPLE, chosen.height // MULTIPLE * MULTIPLE))
             chosen = chosen.convert("L") if k == 7 else chosen
             samples = np.asarray(chosen, np.float32).reshape(*chosen.size[::-1], -1) / 255
-            codes = quantised(
+            codes, dependent = quantised(
                 samples, ("psnr", "perceptual")[k % 2], {5: 8, 6: 32}.get(k, 16), math.exp(rng.uniform(*np.log(STEPS)))
             )
             recorder = Recorder()
             n = sum(codes.shape[1:3]) - 1
-            tile = LearnedTile(codes, None, recorder, recorder, dependent=True)  # type: ignore[arg-type]
+            tile = LearnedTile(codes, None, recorder, recorder, dependent=dependent)  # type: ignore[arg-type]
             tile.run(0, n, tile.stops(0, n), recorder.code)
             parts = [np.concatenate(p) for p in recorder.parts]
             some = rng.permutation(len(parts[3]))[:KEPT]

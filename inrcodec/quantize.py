@@ -19,9 +19,10 @@ from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 from .trellis import Prices, best_path
 
-__all__ = ["rate_optimal", "to_codes"]
+__all__ = ["LARGEST_KNOT", "rate_optimal", "to_codes"]
 
 LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
+LARGEST_KNOT = LARGEST // 4  # the coder holds what a prediction leaves of them, up to three times as much
 ROUNDS = 2  # of the search for dependent codes
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded
 
@@ -37,8 +38,11 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
     ROUNDS times. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
+    result = np.empty(scaled.shape, np.int32)
     kind = tile_kind(layout)
-    price = trade * _bits("cosine" if quick and kind == "learned" else kind)
+    if quick and kind == "learned":
+        kind = "cosine"
+    price = trade * _bits(kind)
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         if kind == "learned" and len(contexts) and contexts[0] >= 2 * N_LEARNED_CLASSES:
@@ -53,26 +57,28 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
         return to_codes(np.copysign(upper, weights))
 
     alone = replace(layout, dependent=False)
+    order = Diagonals(layout.frequencies)
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = open_tile(chosen[index], alone, part, context_networks, kind="cosine" if quick else kind)
+        model = open_tile(chosen[index], alone, part, context_networks, kind=kind)
         stops = np.full(layout.channels, layout.n_diagonals)
-        if len(layout.frequencies) > 1:
-            stops = Diagonals(layout.frequencies).stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
+        if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
+            stops = order.stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
         model.run(0, layout.n_diagonals, stops, choose)
+        codes = chosen[index].astype(np.int32)
         if layout.dependent:
             weights = np.clip(scaled[index].astype(np.float32) / np.float32(HALF_STEP), -LARGEST, LARGEST)
-            codes = 2 * np.clip(chosen[index], -(2**20), 2**20).astype(np.int32)
+            codes = 2 * np.clip(codes, -(2**20), 2**20)  # contexts see no further
             for _ in range(ROUNDS):
                 codes = best_path(weights, codes, valid_codes(layout, part), context_networks(), _prices(trade))
-            chosen[index] = codes
-    return chosen.astype(np.int32)
+        result[index] = codes
+    return result
 
 
-def to_codes(values: np.ndarray) -> np.ndarray:
+def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     """Whole numbers -> int32 codes; absurdly fine steps saturate at what the coders can hold."""
-    return np.clip(values, -LARGEST, LARGEST).astype(np.int32)
+    return np.clip(values, -largest, largest).astype(np.int32)
 
 
 @cache

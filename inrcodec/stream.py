@@ -60,7 +60,7 @@ class FieldSpec:
 class Quantiser:
     """steps: in STEP_UNIT, one per parameter group of the field. slope: γ in 1/16, of steps that grow with
     frequency. shrink: reconstruction moves |code| = 1, and |code| >= 2, towards zero by this many 1/64 steps
-    (away from it, where negative)."""
+    (away from it, where negative); of dependent heads, half steps."""
 
     steps: tuple[int, ...]
     slope: int = 0

@@ -13,7 +13,7 @@ from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
 
 __all__ = ["Prices", "best_path"]
 
-LOWEST_ONE = 0.4  # half steps from which on a weight may become a code
+LOWEST_ONE = 0.4  # half steps from which on a weight's sign has a price of its own; below it is a bit
 LOWEST_LAST = 1.0  # the same for the last codes of a colour, among which a code is dear
 FAR = np.float32(1e30)
 
@@ -38,22 +38,22 @@ class _Survey(LearnedTile):
         self._weights, self._bits = weights, bits
         self.seen: list[_Seen] = []
 
-    def _sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
+    def sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
         weights = self._weights[now.colour][now.index].reshape(len(now.index[0]), -1)[:, now.cells]
         which = np.nonzero(np.abs(weights) >= LOWEST_ONE)
         sign_bits = np.ones(weights.shape, np.float32)
         if len(which[0]):
             size = np.maximum((true[which] + 1) >> 1, 1)
-            found, expected = self._expected(self._at(which, now), which, size, now)
+            found, expected = self.expected(self.at(which, now), which, size, now)
             sign_bits[which] = self._bits[found, ((weights[which] < 0) != expected).astype(np.int64)]
         self.seen.append(_Seen(now, context, sign_bits))
         return true
 
-    def _signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
+    def signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
         which = np.nonzero(halves)
         size = (halves[which] + 1) >> 1
         if len(size):
-            self._signs.learn(self._at(which, now), np.where(negative[which], -size, size))
+            self.known_signs.learn(self.at(which, now), np.where(negative[which], -size, size))
         return np.where(negative, -halves, halves)
 
 
@@ -86,33 +86,39 @@ def best_path(
     cost[0] = 0
     taken: list[tuple[Pass, Turn, np.ndarray, np.ndarray]] = []
     for seen in survey.seen:
-        p = seen.where
-        x = sizes[p.colour][p.index].reshape(len(p.index[0]), -1)[:, p.cells]
+        p, x = seen.where, _of_pass(sizes, seen.where)
         for turn in chains.turns(p.index, p.half):
             at = (turn.rows, turn.cells)
-            k, error = _choices(x[at], seen.classes[at], trade * seen.sign_bits[at], priced)
+            error, is_zero = _choices(x[at], seen.classes[at], trade * seen.sign_bits[at], priced)
             if p.exists is not None:
                 missing = ~p.exists[at]
-                k[0::2, missing], error[0::2, missing], error[1::2, missing] = 0, 0, FAR
+                error[0::2, missing], error[1::2, missing] = 0, FAR
             error = chains.spread(error, turn)
             if error.shape[-2:] != turn.shape:  # cells that are missing are zeros
                 error[1::2, :, turn.shape[0] :] = FAR
                 error[1::2, :, :, turn.shape[1] :] = FAR
             cost[:, turn.chains], second = _advanced(cost[:, turn.chains], error)
-            taken.append((p, turn, k, second))
+            taken.append((p, turn, is_zero, second))
     result = np.zeros(codes.shape, np.int32)
     state = cost.argmin(0)
-    for p, turn, k, second in reversed(taken):
+    for p, turn, is_zero, second in reversed(taken):
         now = state[turn.chains]
         came_second = np.take_along_axis(second, now[None], 0)[0]
         odd, parity = now & 1, came_second ^ (now >> 1)
         state[turn.chains] = 2 * odd + came_second
         odd, parity = chains.gather(odd, turn), chains.gather(parity, turn)
-        chosen = np.take_along_axis(k, (2 * odd + parity)[None], 0)[0]
+        k = _index(_of_pass(sizes, p)[turn.rows, turn.cells], odd, parity, is_zero)
+        if p.exists is not None:
+            k[~p.exists[turn.rows, turn.cells]] = 0
         u, v = (i[turn.rows, None] for i in p.index)
         row, column = np.unravel_index(p.cells[turn.cells], codes.shape[3:])
-        result[p.colour, u, v, row, column] = 2 * chosen - (odd & (chosen > 0))
+        result[p.colour, u, v, row, column] = 2 * k - (odd & (k > 0))
     return np.where(weights < 0, -result, result)
+
+
+def _of_pass(values: np.ndarray, p: Pass) -> np.ndarray:
+    """values [C, M, M', *cells] -> [n, k]."""
+    return values[p.colour][p.index].reshape(len(p.index[0]), -1)[:, p.cells]
 
 
 def _advanced(cost: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,25 +134,36 @@ def _advanced(cost: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _choices(x: np.ndarray, classes: np.ndarray, sign: np.ndarray, priced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x, classes, sign [n, k] -> for the even and the odd quantiser, and of each for even and odd indices: the best
-    index int32 [4, n, k] of the two next to x and 0, and what it costs."""
-    index, cost = np.empty((4, *x.shape), np.int32), np.empty((4, *x.shape), np.float32)
+    """x, classes, sign [n, k] -> what the best index costs, [4, n, k]: of the even and the odd quantiser, and of each
+    for even and odd indices, of the two indices next to x and 0; and whether it is 0 for even ones, [2, n, k]."""
+    cost, is_zero = np.empty((4, *x.shape), np.float32), np.empty((2, *x.shape), bool)
     n_prices, flat = priced.shape[1], priced.reshape(-1)
     unit = np.float32(HALF_STEP)
     of_zero = np.square(x * unit)
     for odd in (0, 1):
         row = (classes + np.int32(N_LEARNED_CLASSES * odd)) * n_prices
-        low = ((x + np.float32(odd)) * np.float32(0.5)).astype(np.int32)
-        high = low + 1
+        low = _below(x, odd)
         error = (x + np.float32(odd) - 2 * low) * unit  # of low, if it is not 0; that of high is two half steps less
         bits = flat[row + np.minimum(low, n_prices - 1)] + sign
         zero = of_zero + flat[row]
         of_low = np.where(low > 0, np.square(error) + bits, zero)
-        of_high = np.square(error - 2 * unit) + flat[row + np.minimum(high, n_prices - 1)] + sign
+        of_high = np.square(error - 2 * unit) + flat[row + np.minimum(low + 1, n_prices - 1)] + sign
         even = (low & 1) == 0
-        index[2 * odd], index[2 * odd + 1] = np.where(even, low, high), np.where(even, high, low)
-        cost[2 * odd], cost[2 * odd + 1] = np.where(even, of_low, of_high), np.where(even, of_high, of_low)
-        better = zero < cost[2 * odd]
-        index[2 * odd][better] = 0
-        np.minimum(cost[2 * odd], zero, out=cost[2 * odd])
-    return index, cost
+        of_even = np.where(even, of_low, of_high)
+        is_zero[odd] = zero < of_even
+        cost[2 * odd] = np.minimum(of_even, zero)
+        cost[2 * odd + 1] = np.where(even, of_high, of_low)
+    return cost, is_zero
+
+
+def _index(x: np.ndarray, odd: np.ndarray, parity: np.ndarray, is_zero: np.ndarray) -> np.ndarray:
+    """The indices that _choices counted, int32, by quantiser and parity."""
+    low = _below(x, odd)
+    k = low + ((low & 1) ^ parity)
+    k[(parity == 0) & np.where(odd, is_zero[1], is_zero[0])] = 0
+    return k
+
+
+def _below(x: np.ndarray, odd: np.ndarray | int) -> np.ndarray:
+    """The index next below x, or at it."""
+    return ((x + np.asarray(odd, np.float32)) * np.float32(0.5)).astype(np.int32)

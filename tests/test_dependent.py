@@ -30,7 +30,7 @@ def weights_of(shape: tuple[int, ...], size: float = 1.5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("size", [0.3, 1.5, 40.0])
+@pytest.mark.parametrize("size", [0.3, 1.5, 40.0, 3e4, 1e8])
 def test_chosen_codes_come_back_from_every_level(shape: tuple[int, ...], size: float) -> None:
     layout, weights = layout_of(shape), weights_of(shape, size)
     codes = rate_optimal(weights, layout, 0.08)
@@ -39,6 +39,21 @@ def test_chosen_codes_come_back_from_every_level(shape: tuple[int, ...], size: f
         chunks = plan((layout,), levels)
         read = coder.decode(coder.encode([codes], [layout], chunks), [layout], chunks)[0]
         np.testing.assert_array_equal(read, codes)
+
+
+def test_codes_of_several_tiles_come_back() -> None:
+    layout = TensorLayout("heads", "cosine", 1, (2, 2), (65, 3), dependent=True)
+    codes = rate_optimal(weights_of(layout.shape), layout, 0.08)
+    coder, chunks = RangeCoder(starting_counts, context_networks), plan((layout,), (1,))
+    np.testing.assert_array_equal(coder.decode(coder.encode([codes], [layout], chunks), [layout], chunks)[0], codes)
+
+
+def test_codes_on_no_path_are_not_written() -> None:
+    layout = TensorLayout("heads", "cosine", 1, (2, 2), (2, 2), dependent=True)
+    with pytest.raises(AssertionError, match="cannot hold"):
+        RangeCoder(starting_counts, context_networks).encode(
+            [np.ones(layout.shape, np.int32)], [layout], plan((layout,), ())
+        )
 
 
 @pytest.mark.parametrize("sizes", [((5, 4), (3, 4, 4)), ((6, 6, 5), (6, 5))])
@@ -74,36 +89,49 @@ def test_a_pass_takes_each_chain_an_even_number_of_times_and_each_code_once(shap
             assert (seen == 1).all()
 
 
-def test_the_path_found_is_the_best_of_all() -> None:
-    """Against every path of a single chain, under prices that are the same everywhere."""
-    shape = (2, 1, 1, 2, 2)  # two colours of four cells: one chain of eight codes
+@pytest.mark.parametrize(("rows", "gone"), [(2, False), (1, False), (2, True)])
+def test_the_path_found_is_the_best_of_all(rows: int, gone: bool) -> None:
+    """Against every path of a single chain, under prices that are the same everywhere. gone: the last cell's code does
+    not exist."""
+    shape = (2, 1, 1, rows, 2)  # two colours of two or four cells: one chain
     rng = np.random.default_rng(5)
     prices = np.tile(np.append([0.4, 1.9, 3.1], 4.0 + np.arange(PRICED - 3)), (2 * N_LEARNED_CLASSES, 1))
     prices[N_LEARNED_CLASSES:] += rng.uniform(0, 0.5, PRICED)
     prices, trade = prices.astype(np.float32), 0.1
     signs = np.ones((N_SIGN_CLASSES, 2), np.float32)
-    order = [(c, row, column) for h in (0, 1) for c in (0, 1) for row in (0, 1) for column in [row ^ h]]
+    order = [(c, row, row ^ half) for half in (0, 1) for c in (0, 1) for row in (0, 1)]
+    valid = np.array([[[[1, 1], [1, not gone]]]], bool)[:, :, :rows] if gone else None
+    there = [row < rows and not (gone and (row, column) == (1, 1)) for _, row, column in order]
 
     def cost(x: np.ndarray, path: tuple[int, ...]) -> float:
         state, total = 0, 0.0
-        for k, at in zip(path, order, strict=True):
+        for k, at, exists in zip(path, order, there, strict=True):
             odd = state >> 1
+            state = NEXT[state, k & 1]
+            if not exists:
+                continue
             halves = 2 * k - odd * (k > 0)
             total += ((abs(x[at]) - halves) * HALF_STEP) ** 2
             total += trade * (prices[N_LEARNED_CLASSES * odd, k] + (k > 0))
-            state = NEXT[state, k & 1]
         return total
 
     for _ in range(5):
         weights = rng.laplace(0, 1.2, shape).clip(-4, 4).astype(np.float32)
-        found = best_path(weights, np.zeros(shape, np.int32), None, context_networks(), Prices(trade, prices, signs))
+        weights *= valid if gone else 1
+        found = best_path(
+            weights,
+            np.zeros(shape, np.int32),
+            valid,
+            context_networks(),
+            Prices(trade, prices, signs),
+        )
         x, codes = weights[:, 0, 0], found[:, 0, 0]
         state, path = 0, []
-        for at in order:
-            path.append(int((abs(codes[at]) + (state >> 1)) // 2))
+        for at, exists in zip(order, there, strict=True):
+            path.append(int((abs(codes[at]) + (state >> 1)) // 2) if exists else 0)
             state = NEXT[state, path[-1] & 1]
         assert (np.sign(codes) * np.sign(x) >= 0).all()
-        best = min(cost(x, p) for p in itertools.product(range(4), repeat=8))
+        best = min(cost(x, p) for p in itertools.product(*(range(4) if exists else [0] for exists in there)))
         assert cost(x, tuple(path)) == pytest.approx(best, rel=1e-4)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 import inrcodec
 from inrcodec import api
 from inrcodec.effort import BIT
+from inrcodec.entropy.dependent import HALF_STEP
 from inrcodec.fields import make_field
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
@@ -52,7 +53,7 @@ def test_the_same_effort_writes_the_same_bytes(effort: int, tune: str) -> None:
 
 
 def test_effort_1_leaves_the_synthesis_network_out_and_2_has_it() -> None:
-    assert [api.open(encoded(e)).header.field.synthesis for e in (1, 2)] == [0, 3]
+    assert [api.open(encoded(e)).header.field.synthesis for e in (1, 2)] == [0, 4]
 
 
 def test_efforts_3_to_6_are_one_rung() -> None:
@@ -110,6 +111,8 @@ def test_distortion_is_the_squared_error_of_heads_in_their_steps(tune: str) -> N
     error = field.render(weights, axes, (1.0, 1.0)) - np.float32(0.5)  # the centre of pictures
     shrunk = [m - s / 64 for m, s in zip((1, 2, 3), (quantiser.shrink[0], *[quantiser.shrink[1]] * 2), strict=True)]
     wanted = sum(np.count_nonzero(np.abs(codes[-1]) == m) * s**2 for m, s in zip((1, 2, 3), shrunk, strict=True))
+    assert field.layouts[-1].dependent
+    wanted *= HALF_STEP**2
     assert field.distortion(fitted, quantiser, error.astype(np.float32)) == pytest.approx(wanted, rel=1e-4)
 
 

@@ -58,14 +58,17 @@ def test_a_plateau_of_exact_results_ends_on_its_coarsest_step() -> None:
     assert 0.005 < step < 0.01
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("shape", [(2, 16, 16, 3, 5), (1, 7, 5, 4, 2), (2, 64, 9)])
-def test_rate_optimal_codes_cost_less_than_rounded_ones_under_the_same_prices(shape: tuple[int, ...]) -> None:
+def test_rate_optimal_codes_cost_less_than_rounded_ones_under_the_same_prices(
+    shape: tuple[int, ...], quick: bool
+) -> None:
     rng = np.random.default_rng(3)
     n_axes = (len(shape) - 1) // 2
     layout = TensorLayout("heads", "cosine", shape[0], shape[1 : 1 + n_axes], shape[1 + n_axes :])
     weights = rng.laplace(0, 0.6, shape).astype(np.float32)
     trade = 0.12
-    chosen, rounded = rate_optimal(weights, layout, trade), rate_optimal(weights, layout, 0.0)
+    chosen, rounded = (rate_optimal(weights, layout, t, quick=quick) for t in (trade, 0.0))
     assert np.array_equal(rounded, to_codes(np.copysign(np.floor(np.abs(weights) + 0.5), weights)))
     assert (np.abs(chosen) <= np.abs(rounded)).all()
     assert np.count_nonzero(chosen) < np.count_nonzero(rounded)

@@ -33,7 +33,7 @@ def forced(data: bytes, number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    return forced(inrcodec.encode(COFFEE, quality=30), 3)
+    return forced(inrcodec.encode(COFFEE, quality=30), 4)
 
 
 @pytest.mark.parametrize("number", NETWORKS)
@@ -124,7 +124,7 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
     detail, smooth = field.linear(weights, axes, one)
     spans = [(0, len(x)) for x in axes]
     step = field.local_step(weights, axes)
-    residual = synthesis.residual(network(3), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
+    residual = synthesis.residual(network(4), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
     assert np.abs(residual).max() > 0.01
     # heads are single precision: 24 bits, in the sums of two cells per axis
     np.testing.assert_allclose(sum(field.linear(corrected, axes, one)), detail + smooth + residual, atol=1e-6, rtol=0)
@@ -192,7 +192,7 @@ def test_a_picture_is_never_worse_for_the_network(tune: str) -> None:
 
 
 def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(3)
+    net = network(4)
     bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
     monkeypatch.setattr(cosine, "network", lambda _: replace(net, layers=(*net.layers[:-1], bad)))
     header = api.open(inrcodec.encode(COFFEE, quality=40)).header
@@ -208,9 +208,9 @@ def test_photos_are_better_for_the_network() -> None:
 
 
 def test_gray_pictures_and_alpha_go_through_it() -> None:
-    gray = forced(inrcodec.encode(SAMPLES / "camera.png", quality=40), 3)
+    gray = forced(inrcodec.encode(SAMPLES / "camera.png", quality=40), 4)
     assert (api.open(gray).decode() != api.open(forced(gray, 0)).decode()).any()
-    alpha = forced(inrcodec.encode(SAMPLES / "cat-alpha.png", quality=40), 3)
+    alpha = forced(inrcodec.encode(SAMPLES / "cat-alpha.png", quality=40), 4)
     with_it, without = api.open(alpha).decode(), api.open(forced(alpha, 0)).decode()
     np.testing.assert_array_equal(with_it[..., 3], without[..., 3])
     assert (with_it[..., :3] != without[..., :3]).any()
@@ -221,7 +221,7 @@ def test_odd_sizes_go_through_it(shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     data = inrcodec.encode(noise, quality=60)
     if api.open(data).header.field.pitch:
-        data = forced(data, 3)
+        data = forced(data, 4)
         assert api.open(data).decode().shape == noise.shape
         assert api.open(data).decode(scale=3).shape == (3 * shape[0], 3 * shape[1], 3)
 
@@ -232,9 +232,9 @@ def test_a_network_of_the_future_is_refused(picture: bytes) -> None:
 
 
 def test_a_damaged_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shipped.SHA256, 3, "0" * 64)
+    monkeypatch.setitem(shipped.SHA256, 4, "0" * 64)
     with pytest.raises(RuntimeError, match="reinstall"):
-        network.__wrapped__(3)
+        network.__wrapped__(4)
 
 
 def test_sounds_and_arrays_have_no_network() -> None:

@@ -20,10 +20,14 @@ import inrcodec
 from inrcodec import api
 from inrcodec.entropy.alphabet import N_SYMBOLS, split
 from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, LearnedTile
+from inrcodec.entropy.tables import AdaptiveTables
 from inrcodec.errors import FormatError
 from inrcodec.priors import context, train_context
+from inrcodec.priors.context import context_network
 from inrcodec.priors.context_file import FACTS, pack_contexts, read_contexts, unpack_contexts
 from inrcodec.priors.signs import sign_network
+from inrcodec.quantize import rate_optimal
+from inrcodec.stream import TensorLayout
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -67,23 +71,44 @@ def test_the_recorder_sees_the_codes_of_the_tile(monkeypatch: pytest.MonkeyPatch
     assert np.concatenate(recorder.features).shape == (codes.size, N_FEATURES)
 
 
+def test_the_recorder_tells_the_two_quantisers_of_dependent_codes_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_context, "KEPT", 1.0)
+    monkeypatch.setattr(train_context, "KEPT_QUIET", 1.0)
+    weights = np.random.default_rng(0).laplace(0, 2, (3, 4, 4, 3, 2)).astype(np.float32)
+    codes = rate_optimal(weights, TensorLayout("heads", "cosine", 3, (4, 4), (3, 2), dependent=True), 0.1)
+    recorder = train_context.Recorder(np.random.default_rng(0))
+    tile = LearnedTile(codes.copy(), None, recorder, sign_network(), dependent=True)  # type: ignore[arg-type]
+    tile.run(0, 7, np.full(3, 7), recorder.code)
+    seen: list[tuple[int, int]] = []
+
+    def code(contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if len(contexts) and contexts[0] < 2 * N_LEARNED_CLASSES:
+            seen.extend(zip((contexts >= N_LEARNED_CLASSES).tolist(), split(values)[0].tolist(), strict=True))
+        return values
+
+    LearnedTile(codes, None, context_network(), sign_network(), dependent=True).run(0, 7, np.full(3, 7), code)
+    odd, symbols = np.concatenate(recorder.odd), np.concatenate(recorder.symbols)
+    assert 0.1 < odd.mean() < 0.9
+    assert sorted(seen) == sorted(zip(odd.astype(bool).tolist(), symbols.tolist(), strict=True))
+
+
 def test_training_learns_and_rounding_keeps_what_it_learned(
     data: train_context.Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_context, "BATCH", 1024)
     counts = np.bincount(data[2].numpy(), weights=data[4].numpy())
     share = counts[counts > 0] / counts.sum()
-    state = trained(data, 200)[-1]
+    state = trained(data, 300)[-1]
     assert state.cost < 0.6 * -(share @ np.log2(share)), "one table for all codes"
     network, rows = train_context.rounded(state)
     features, places, symbols, odd, weights = (d.numpy() for d in data)
     half, place = places % 2, places // 2
     row, colour = place // 3, place % 3
-    share, cost = rows / rows.sum(1, keepdims=True), np.zeros(len(places))
+    tables, cost = AdaptiveTables(rows)._tables(np.arange(len(rows))) + 1, np.zeros(len(places))
     for c, h in np.unique(np.stack([colour, half]), axis=1).T.tolist():
         own = np.flatnonzero((colour == c) & (half == h))
         classes = network.classes(features[own].T[:, :, None].astype(np.float32), row[own] // 16, row[own] % 16, c, h)
-        cost[own] = -np.log2(share[classes[:, 0] + N_LEARNED_CLASSES * odd[own].astype(int), symbols[own]])
+        cost[own] = 24 - np.log2(tables[classes[:, 0] + N_LEARNED_CLASSES * odd[own].astype(int), symbols[own]])
     # the last symbol stands for a tail, which the whole network spreads over more symbols
     own = symbols < train_context.SYMBOLS - 1
     assert np.average(cost[own], weights=weights[own]) < state.cost * 1.05

@@ -54,7 +54,9 @@ NETWORKS = Header(
 COLOUR = replace(
     GRAY,
     signal=SignalMeta("image", (3, 5), 3, "u1", "rgb"),
-    field=FieldSpec("multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True, synthesis=2),
+    field=FieldSpec(
+        "multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True, synthesis=5, dependent=True
+    ),
 )
 
 

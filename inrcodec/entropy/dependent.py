@@ -1,9 +1,9 @@
 """Dependent quantisation: two quantisers take turns, by a state machine that the codes before drive.
 
-Codes are whole numbers of half steps. In states 0 and 1 the even ones can be had, in states 2 and 3 zero and the odd
-ones; what is coded is an index k: 2k half steps, or 2k − 1. Together they are as dense as one quantiser of half the
-step, at little more than half the choices (trellis-coded quantisation: Marcellin & Fischer 1990; states as in VVC,
-Schwarz et al. 2019).
+Each quantiser's step is 5/4 of the file's; codes are whole numbers of half of that. In states 0 and 1 the even ones
+can be had, in states 2 and 3 zero and the odd ones; what is coded is an index k: 2k half steps, or 2k − 1. Together
+they are as dense as one quantiser of half the step, at little more than half the choices (trellis-coded quantisation:
+Marcellin & Fischer 1990; states as in VVC, Schwarz et al. 2019).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = ["HALF_STEP", "NEXT", "Chains", "Turn"]
 
-HALF_STEP = 5 / 8  # of the step of a quantiser alone at about the same quality
+HALF_STEP = 5 / 8  # of the file's step, which a quantiser alone has at about the same quality
 NEXT = np.array([[0, 2], [2, 0], [1, 3], [3, 1]], np.int8)  # [state, parity of k]; state >> 1: which quantiser
 
 

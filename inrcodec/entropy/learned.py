@@ -122,7 +122,8 @@ class Pass:
 class LearnedTile:
     """Heads of a picture: diagonal by diagonal over all cells of the tile, the first checkerboard half before the
     second, colour after colour: a pass of magnitudes, then one of whether signs are not as expected. The context of
-    either is a network's class of its features, which see codes in half steps."""
+    either is a network's class of its features, which see codes in half steps. Who only wants to look overrides `sized`
+    and `signed`."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class LearnedTile:
         """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps."""
         self._codes, self._valid, self._network = codes, valid, network
         self._cells = codes.shape[3:]
-        self._signs = Signs(codes.shape, signs)
+        self.known_signs = Signs(codes.shape, signs)
         self.chains = Chains(codes.shape[1:3], self._cells)
         self._halves_per_code = 1 if dependent else 2
         self._state = np.zeros(self.chains.shape, np.int8) if dependent else None
@@ -181,13 +182,13 @@ class LearnedTile:
                     there = truth[c][:, cells]
                     visible = None if exists is None else exists[:, cells]
                     now = Pass(index, (u, v), self._by_half[cells], c, half, visible)
-                    got = self._sized(code, context, np.abs(there), now)
+                    got = self.sized(code, context, np.abs(there), now)
                     magnitude[c][:, cells] = np.minimum(got, CAP)
-                    values[c][:, cells] = self._signed(code, got, there < 0, now) // self._halves_per_code
+                    values[c][:, cells] = self.signed(code, got, there < 0, now) // self._halves_per_code
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
         self._remember(magnitude)
 
-    def _sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
+    def sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
         """Magnitudes [n, k] of a pass, in half steps; true: the codes' own, while writing."""
         if self._state is None:
             return 2 * coded(code, context, true, now.exists)
@@ -202,31 +203,31 @@ class LearnedTile:
             self._state[turn.chains] = NEXT[state, self.chains.spread(k & 1, turn)]
         return halves
 
-    def _signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
+    def signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
         """Magnitudes [n, k] of a pass with their signs; negative: the true ones, while writing."""
         which = np.nonzero(halves)
         if not len(which[0]):
             return halves
-        size, at, minus = (halves[which] + 1) >> 1, self._at(which, now), negative[which]
-        found, expected = self._expected(at, which, size, now)
+        size, at, minus = (halves[which] + 1) >> 1, self.at(which, now), negative[which]
+        found, expected = self.expected(at, which, size, now)
         minus = (code(2 * N_LEARNED_CLASSES + found, (minus != expected).astype(np.int32)) != 0) != expected
         signed = halves.copy()
         signed[which] = np.where(minus, -halves[which], halves[which])
-        self._signs.learn(at, np.where(minus, -size, size))
+        self.known_signs.learn(at, np.where(minus, -size, size))
         return signed
 
-    def _expected(
+    def expected(
         self, at: np.ndarray, which: tuple[Any, ...], size: np.ndarray, now: Pass
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sign classes of some codes of a pass, and whether each is expected to be negative."""
         u, v = (i[which[0]] for i in now.index)
         p, q = (i[which[0]] for i in now.position)
-        place = self._signs.place(p, q, now.colour, now.half)
-        return self._signs.classes(at, u, v, colour=now.colour, place=place, size=size)
+        place = self.known_signs.place(p, q, now.colour, now.half)
+        return self.known_signs.classes(at, u, v, colour=now.colour, place=place, size=size)
 
-    def _at(self, which: tuple[Any, ...], now: Pass) -> np.ndarray:
+    def at(self, which: tuple[Any, ...], now: Pass) -> np.ndarray:
         u, v = (i[which[0]] for i in now.index)
-        return self._signs.at(now.colour, u, v, *np.unravel_index(now.cells[which[1]], self._cells))
+        return self.known_signs.at(now.colour, u, v, *np.unravel_index(now.cells[which[1]], self._cells))
 
     def _lower(self, s: int) -> np.ndarray:
         """Features from the diagonals below: uint8 [_N_LOWER, C, n, K]."""

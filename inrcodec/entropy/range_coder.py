@@ -35,6 +35,8 @@ class RangeCoder(EntropyCoder):
             for part in chunks[i]:
                 tiles.write(out, part)
             payloads[i] = out.bytes()
+        if any((a != b).any() for a, b in zip(tiles.codes, codes, strict=True)):  # dependent codes that are on no path
+            raise AssertionError("codes that the coder cannot hold")
         return payloads
 
     def decode(
@@ -71,7 +73,7 @@ class _Tiles:
         starting_counts: Callable[[str], np.ndarray],
         networks: Callable[[], Networks],
     ) -> None:
-        self._codes, self._layouts = codes, layouts
+        self.codes, self._layouts = codes, layouts
         self._starting_counts, self._networks = starting_counts, networks
         self._open: dict[int, tuple[tuple[tuple[int, int], ...], TileModel, AdaptiveTables]] = {}
 
@@ -98,7 +100,7 @@ class _Tiles:
             self._open.pop(part.tensor, None)  # its state is larger than its codes: before the next is made
             layout = self._layouts[part.tensor]
             lead = (slice(None),) * (1 + len(layout.frequencies))
-            view = self._codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
+            view = self.codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
             kind = tile_kind(layout)
             model = open_tile(view, layout, part, self._networks)
             tables = AdaptiveTables(self._starting_counts(kind), signed=kind not in UNSIGNED)

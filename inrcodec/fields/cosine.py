@@ -14,7 +14,7 @@ from ..colour import fit_rotation, rotation
 from ..entropy.dependent import HALF_STEP
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import rate_optimal, to_codes
+from ..quantize import LARGEST_KNOT, rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
@@ -34,7 +34,7 @@ BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the flo
 
 # Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
 # these bounds, and is stored in these units as one more channel of the smooth level.
-MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.2, 0.6, 0.25
+MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.28, 0.6, 0.25
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Tuning:
     shrink_dependent: tuple[int, int]  # 1/64 half steps
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
+    dependent: bool = True  # quantisation, above QUICK_EFFORT
 
 
 TUNINGS = {
@@ -60,7 +61,7 @@ TUNINGS = {
         shrink=(3, 2),
         shrink_dependent=(-6, 5),
         first_step=1.0,
-        synthesis=3,
+        synthesis=4,
     ),
     "perceptual": Tuning(
         slope=112,
@@ -70,7 +71,7 @@ TUNINGS = {
         shrink=(0, 0),
         shrink_dependent=(-6, 5),
         first_step=0.45,
-        synthesis=2,
+        synthesis=5,
     ),
 }
 
@@ -127,7 +128,7 @@ class CosineField(Field):
             synthesis=tuning.synthesis
             if image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
             else 0,
-            dependent=image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd",
+            dependent=tuning.dependent and image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd",
         )
 
     @property
@@ -185,7 +186,7 @@ class CosineField(Field):
         codes = []
         spline = None
         if fitted.spline is not None:
-            knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)))
+            knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)), LARGEST_KNOT)
             spline = knots * self._spline_step(quantiser)
             codes.append(knots if fitted.masking is None else np.concatenate([knots, fitted.masking]))
         scaled = np.empty(self.layouts[-1].shape, np.float32)

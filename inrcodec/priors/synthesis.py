@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number; once the
-# format is frozen, old ones stay for ever (1 came before and is gone).
+# format is frozen, old ones stay for ever (1 to 3 came before and are gone).
 SHA256 = {
-    2: "504b0daf2d89f55b712dcf1142b9ccd53936b3cee881e08106118f898fc413ea",
-    3: "88474ea22c7824804eb495561f43c3df23546ccef14ad6ca41fee2f5778df762",
+    4: "b983648be221d516d1a8c53466ff56b3dc5f60d021627601f87bc6307c8adf39",
+    5: "5dd6b8a1594b61137103442162c76f352585380feac8dd9630fac0f7ced4167d",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12

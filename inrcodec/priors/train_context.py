@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.functional import embedding
 
 from ..entropy.alphabet import N_SYMBOLS, split
 from ..entropy.exact import N_COLOURS, POSITIONS
@@ -146,8 +147,8 @@ def record(pictures: Sequence[Image.Image], seed: int, on_step: OnStep = lambda 
             samples = np.asarray(chosen, np.float32).reshape(*chosen.size[::-1], -1) / 255
             cells = {5: 8, 6: 32}.get(k, 16)
             step = math.exp(rng.uniform(*np.log(STEPS)))
-            codes = quantised(samples, ("psnr", "perceptual")[k % 2], cells, step)
-            tile = LearnedTile(codes, None, recorder, sign_network(), dependent=True)  # type: ignore[arg-type]
+            codes, dependent = quantised(samples, ("psnr", "perceptual")[k % 2], cells, step)
+            tile = LearnedTile(codes, None, recorder, sign_network(), dependent=dependent)  # type: ignore[arg-type]
             n_diagonals = sum(codes.shape[1:3]) - 1
             tile.run(0, n_diagonals, tile.stops(0, n_diagonals), recorder.code)
     features, places, symbols, odd, weights = (
@@ -157,14 +158,15 @@ def record(pictures: Sequence[Image.Image], seed: int, on_step: OnStep = lambda 
     return features, places, symbols, odd, weights
 
 
-def quantised(samples: np.ndarray, tune: str, side: int, step: float) -> np.ndarray:
-    """Codes of the heads with cells of about `side` samples."""
+def quantised(samples: np.ndarray, tune: str, side: int, step: float) -> tuple[np.ndarray, bool]:
+    """Codes of the heads with cells of about `side` samples, and whether they are dependent."""
     meta = SignalMeta("image", samples.shape[:2], samples.shape[2], "u1", "rgb" if samples.shape[2] == 3 else "gray")
     settings = EncodeSettings(tune=tune)
     grid = Grid.uniform(meta.shape, tuple(max(1, round(n / side)) for n in meta.shape))
     field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
     fitted = field.fit(samples, settings, lambda _: None)
-    return field.quantize(fitted, field.quantiser(fitted, settings, step * fitted.tuning.first_step))[-1]
+    codes = field.quantize(fitted, field.quantiser(fitted, settings, step * fitted.tuning.first_step))[-1]
+    return codes, field.layouts[-1].dependent
 
 
 class FloatNetwork(nn.Module):
@@ -189,13 +191,14 @@ class FloatNetwork(nn.Module):
 
     def forward(self, features: torch.Tensor, places: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
         """Log-probabilities [N, SYMBOLS]."""
-        y = torch.relu(self.first(features.float() / UNIT) + self.place[places.long()])
+        # embedding, not [places]: the gradients of that one depend on how threads take turns
+        y = torch.relu(self.first(features.float() / UNIT) + embedding(places.long(), self.place))
         s = self.last(torch.relu(self.second(y)))[:, 0].clamp(0, N_LEARNED_CLASSES - 1.001)
         low = s.long()
         share = (s - low)[:, None]
         low = low + N_LEARNED_CLASSES * odd.long()
         rows = torch.softmax(self.rows, 1)
-        return torch.log((1 - share) * rows[low] + share * rows[low + 1] + 1e-9)
+        return torch.log((1 - share) * embedding(low, rows) + share * embedding(low + 1, rows) + 1e-9)
 
 
 def bits(network: FloatNetwork, data: Data) -> torch.Tensor:
