@@ -13,7 +13,7 @@ from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
 
 __all__ = ["Prices", "best_path"]
 
-LOWEST_ONE = 0.4  # half steps from which on a weight's sign has a price of its own; below it is a bit
+LOWEST_ONE = 0.4  # half steps from which on a weight may be worth a code
 LOWEST_LAST = 1.0  # the same for the last codes of a colour, among which a code is dear
 FAR = np.float32(1e30)
 
@@ -89,7 +89,7 @@ def best_path(
         p, x = seen.where, _of_pass(sizes, seen.where)
         for turn in chains.turns(p.index, p.half):
             at = (turn.rows, turn.cells)
-            error, is_zero = _choices(x[at], seen.classes[at], trade * seen.sign_bits[at], priced)
+            error, is_zero = _choices(x[at], seen.classes[at].astype(np.int32), trade * seen.sign_bits[at], priced)
             if p.exists is not None:
                 missing = ~p.exists[at]
                 error[0::2, missing], error[1::2, missing] = 0, FAR
@@ -136,23 +136,26 @@ def _advanced(cost: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _choices(x: np.ndarray, classes: np.ndarray, sign: np.ndarray, priced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x, classes, sign [n, k] -> what the best index costs, [4, n, k]: of the even and the odd quantiser, and of each
     for even and odd indices, of the two indices next to x and 0; and whether it is 0 for even ones, [2, n, k]."""
-    cost, is_zero = np.empty((4, *x.shape), np.float32), np.empty((2, *x.shape), bool)
+    cost, is_zero = np.full((4, *x.shape), FAR, np.float32), np.ones((2, *x.shape), bool)
     n_prices, flat = priced.shape[1], priced.reshape(-1)
     unit = np.float32(HALF_STEP)
     of_zero = np.square(x * unit)
+    cost[0], cost[2] = of_zero + flat[classes * n_prices], of_zero + flat[(classes + N_LEARNED_CLASSES) * n_prices]
+    near = np.nonzero(x >= LOWEST_ONE)
+    x, sign, classes = x[near], sign[near], classes[near]
     for odd in (0, 1):
-        row = (classes + np.int32(N_LEARNED_CLASSES * odd)) * n_prices
+        row = (classes + N_LEARNED_CLASSES * odd) * n_prices
         low = _below(x, odd)
         error = (x + np.float32(odd) - 2 * low) * unit  # of low, if it is not 0; that of high is two half steps less
         bits = flat[row + np.minimum(low, n_prices - 1)] + sign
-        zero = of_zero + flat[row]
+        zero = cost[2 * odd][near]
         of_low = np.where(low > 0, np.square(error) + bits, zero)
         of_high = np.square(error - 2 * unit) + flat[row + np.minimum(low + 1, n_prices - 1)] + sign
         even = (low & 1) == 0
         of_even = np.where(even, of_low, of_high)
-        is_zero[odd] = zero < of_even
-        cost[2 * odd] = np.minimum(of_even, zero)
-        cost[2 * odd + 1] = np.where(even, of_high, of_low)
+        is_zero[odd][near] = zero < of_even
+        cost[2 * odd][near] = np.minimum(of_even, zero)
+        cost[2 * odd + 1][near] = np.where(even, of_high, of_low)
     return cost, is_zero
 
 
