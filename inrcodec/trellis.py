@@ -13,7 +13,8 @@ from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
 
 __all__ = ["Prices", "best_path"]
 
-LOWEST_ONE = 0.4  # half steps from which on a weight may be worth a code
+LOWEST_ONE = 0.1  # half steps from which on a weight may become a code: some are worth it for the path alone
+LOWEST_SIGN = 0.4  # the same for signs that have a price of their own; below it, a bit
 LOWEST_LAST = 1.0  # the same for the last codes of a colour, among which a code is dear
 FAR = np.float32(1e30)
 
@@ -40,7 +41,7 @@ class _Survey(LearnedTile):
 
     def sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
         weights = self._weights[now.colour][now.index].reshape(len(now.index[0]), -1)[:, now.cells]
-        which = np.nonzero(np.abs(weights) >= LOWEST_ONE)
+        which = np.nonzero(np.abs(weights) >= LOWEST_SIGN)
         sign_bits = np.ones(weights.shape, np.float32)
         if len(which[0]):
             size = np.maximum((true[which] + 1) >> 1, 1)
