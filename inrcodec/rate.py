@@ -16,6 +16,7 @@ FINEST, COARSEST = 2.0**-22, 2.0**7  # steps tried at most
 QUALITY_TOLERANCE_DB = 0.1
 BYTES_TOLERANCE = 0.03
 MAX_TRIES = 24
+NEARBY = 0.004  # between the logarithms of steps that are tried about a jump
 
 
 def target_bytes(meta: SignalMeta, settings: EncodeSettings) -> int | None:
@@ -95,6 +96,12 @@ class _Search:
                     break
                 reach = abs((aim - value) / self._slope) * 1.2 + 0.02
                 at = min(at + reach, high) if edge == high else max(at - reach, low)
+        # a jump: codes of small pictures go by fits and starts, and another step nearby may do
+        for distance in (sign * i * NEARBY for i in range(1, MAX_TRIES) for sign in (1, -1)):
+            if len(self._seen) >= MAX_TRIES or not (below and above):
+                break
+            if low < at + distance < high and good(self._evaluate(at + distance)):
+                return math.exp(at + distance)
         admissible = [(v, x) for x, v in self._seen.items() if v >= -margin]
         if not admissible:
             raise unreachable(max(self._seen.values()))

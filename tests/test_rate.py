@@ -46,6 +46,17 @@ def test_solvers_land_on_the_right_side_of_smooth_curves() -> None:
         assert wanted <= found <= wanted + 0.1
 
 
+def test_a_jump_over_the_target_is_looked_around() -> None:
+    """Quality falls by .2 dB at one step, over the whole tolerance, but is within it a little further on."""
+
+    def quality(step: float) -> float:
+        return 30.13 - 8 * (math.log(step) + 2) - 0.2 * (math.log(step) > -2) + 0.15 * (math.log(step) > -1.993)
+
+    step = solve_quality(quality, 30, 0.1)
+    assert math.log(step) > -1.993
+    assert 30 <= quality(step) <= 30.1
+
+
 def test_solvers_say_what_cannot_be_reached() -> None:
     with pytest.raises(TargetError, match="smallest file has 500"):
         solve_bytes(lambda _: 500, 400, 0.1)
