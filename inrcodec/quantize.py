@@ -58,6 +58,7 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
 
     alone = replace(layout, dependent=False)
     order = Diagonals(layout.frequencies)
+    prices = _prices(trade) if layout.dependent else None
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
@@ -67,11 +68,11 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
             stops = order.stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
         model.run(0, layout.n_diagonals, stops, choose)
         codes = chosen[index].astype(np.int32)
-        if layout.dependent:
+        if prices is not None:
             weights = np.clip(scaled[index].astype(np.float32) / np.float32(HALF_STEP), -LARGEST, LARGEST)
             codes = 2 * np.clip(codes, -(2**20), 2**20)  # contexts see no further
             for _ in range(ROUNDS):
-                codes = best_path(weights, codes, valid_codes(layout, part), context_networks(), _prices(trade))
+                codes = best_path(weights, codes, valid_codes(layout, part), context_networks(), prices)
         result[index] = codes
     return result
 

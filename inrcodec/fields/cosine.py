@@ -26,6 +26,7 @@ from .bases import Cosines, Span, Splines, centres
 __all__ = ["CosineField"]
 
 PITCH = 3  # cells from knot to knot of the smooth level
+SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
 SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
@@ -46,7 +47,6 @@ class Tuning:
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
-    shrink_dependent: tuple[int, int]  # 1/64 half steps
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
     dependent: bool = True  # quantisation, above QUICK_EFFORT
@@ -59,7 +59,6 @@ TUNINGS = {
         trade=0.115,
         trade_corrected=0.085,
         shrink=(3, 2),
-        shrink_dependent=(-6, 5),
         first_step=1.0,
         synthesis=4,
     ),
@@ -69,7 +68,6 @@ TUNINGS = {
         trade=0.11,
         trade_corrected=0.07,
         shrink=(0, 0),
-        shrink_dependent=(-6, 5),
         first_step=0.45,
         synthesis=5,
     ),
@@ -179,7 +177,7 @@ class CosineField(Field):
 
     def quantiser(self, fitted: Fitted, settings: EncodeSettings, step: float) -> Quantiser:
         units = min(max(round(step / STEP_UNIT), 1), 2**32 - 1)
-        shrink = fitted.tuning.shrink_dependent if self.spec.dependent else fitted.tuning.shrink
+        shrink = SHRINK_DEPENDENT if self.spec.dependent else fitted.tuning.shrink
         return Quantiser((units,), fitted.tuning.slope, shrink)
 
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
