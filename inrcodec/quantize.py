@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,10 +9,10 @@ import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.base import valid_codes
-from .entropy.context import open_tile, tile_kind
+from .entropy.context import TileModel, open_tile, tile_kind
 from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
-from .entropy.learned import N_LEARNED_CLASSES
+from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
@@ -45,8 +44,6 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
     price = trade * _bits(kind)
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        if kind == "learned" and len(contexts) and contexts[0] >= 2 * N_LEARNED_CLASSES:
-            return weights  # whether signs are as expected
         magnitude = np.abs(weights)
         upper = np.floor(magnitude + np.float32(0.5))
         near = np.flatnonzero((upper > 0) & (upper < PRICED))
@@ -56,13 +53,12 @@ def rate_optimal(scaled: np.ndarray, layout: TensorLayout, trade: float, *, quic
         upper[near] -= excess**2 + price[row, v] > (1 - excess) ** 2 + price[row, v - 1]
         return to_codes(np.copysign(upper, weights))
 
-    alone = replace(layout, dependent=False)
     order = Diagonals(layout.frequencies)
     prices = _prices(trade) if layout.dependent else None
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = open_tile(chosen[index], alone, part, context_networks, kind=kind)
+        model = _open(chosen[index], layout, part, kind)
         stops = np.full(layout.channels, layout.n_diagonals)
         if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
             stops = order.stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
@@ -87,6 +83,21 @@ def _bits(kind: str) -> np.ndarray:
     """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
     return (_symbol_bits(kind)[:, symbols] + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
+
+
+class _Magnitudes(LearnedTile):
+    """Its signs, which no magnitude's context sees, are taken as they are: no network is asked about them."""
+
+    def signed(self, code: Code, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
+        return np.where(negative, -halves, halves)
+
+
+def _open(codes: np.ndarray, layout: TensorLayout, part: Part, kind: str) -> TileModel:
+    """The model under which codes alone are chosen."""
+    if kind != "learned":
+        return open_tile(codes, layout, part, context_networks, kind=kind)
+    networks = context_networks()
+    return _Magnitudes(codes, valid_codes(layout, part), networks.magnitudes, networks.signs)
 
 
 def _prices(trade: float) -> Prices:

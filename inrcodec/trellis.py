@@ -8,7 +8,6 @@ import numpy as np
 
 from .entropy.context import Networks
 from .entropy.dependent import HALF_STEP, Turn
-from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
 
 __all__ = ["Prices", "best_path"]
@@ -40,7 +39,7 @@ class _Survey(LearnedTile):
         self.seen: list[_Seen] = []
 
     def sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
-        weights = self._weights[now.colour][now.index].reshape(len(now.index[0]), -1)[:, now.cells]
+        weights = _of_pass(self._weights, now)
         which = np.nonzero(np.abs(weights) >= LOWEST_SIGN)
         sign_bits = np.ones(weights.shape, np.float32)
         if len(which[0]):
@@ -79,7 +78,7 @@ def best_path(
     survey = _Survey(codes.copy(), weights, valid, networks, prices.signs)
     n_diagonals = sum(codes.shape[1:3]) - 1
     chains, sizes = survey.chains, np.abs(weights)
-    stops = Diagonals(codes.shape[1:3]).stops(sizes >= LOWEST_LAST, 0, n_diagonals)
+    stops = survey.order.stops(sizes >= LOWEST_LAST, 0, n_diagonals)
     survey.run(0, n_diagonals, stops, lambda _, values: values)
     trade = np.float32(prices.trade)
     priced = trade * prices.indices

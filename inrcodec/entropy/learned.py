@@ -145,7 +145,7 @@ class LearnedTile:
         self._by_half = self.chains.cells
         self._by_place = np.argsort(self._by_half)
         self._halves = (slice(0, self.chains.n_first), slice(self.chains.n_first, len(self._by_half)))
-        self._order = Diagonals(codes.shape[1:3])
+        self.order = Diagonals(codes.shape[1:3])
         n_colours, k = len(codes), len(self._by_half)
         empty = np.zeros((n_colours, 1, k), np.uint8)  # every diagonal ends in a row of zeros
         self._own = [empty] * 3  # L(m) of diagonals s − 1, s − 2, s − 3
@@ -154,7 +154,7 @@ class LearnedTile:
 
     def stops(self, low: int, high: int) -> np.ndarray:
         """As Diagonals.stops."""
-        return self._order.stops(self._codes, low, high)
+        return self.order.stops(self._codes, low, high)
 
     def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
         """Visit diagonals low … high − 1; colour c only below stops[c]: its codes are 0 from there on."""
@@ -162,7 +162,7 @@ class LearnedTile:
             self._diagonal(s, stops, code)
 
     def _diagonal(self, s: int, stops: np.ndarray, code: Code) -> None:
-        index = self._order.members(s)
+        index = self.order.members(s)
         n, k = len(index[0]), len(self._by_half)
         values = np.zeros((len(self._codes), n, k), np.int32)
         magnitude = np.zeros((len(self._codes), n, k), np.int32)
@@ -231,7 +231,7 @@ class LearnedTile:
 
     def _lower(self, s: int) -> np.ndarray:
         """Features from the diagonals below: uint8 [_N_LOWER, C, n, K]."""
-        rows = {down: self._order.rows(s, down) for down in (*_OWN, *_BESIDE, *_AROUND)}
+        rows = {down: self.order.rows(s, down) for down in (*_OWN, *_BESIDE, *_AROUND)}
         own = {down: self._own[sum(down) - 1][:, rows[down]] for down in _OWN}
         features = [own[down] for down in _OWN]
         features += [sums[:, rows[down]] for down in _BESIDE for sums in self._near[0][:3]]
