@@ -1,21 +1,22 @@
 """Takes the default field's tools away one at a time and prints what each is worth in BD-rate on photos.
 
-    python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES] [--effort 1,5,9]
+    python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES] [--effort 1,5,9] [--table TSV]
 
 Real files; against Pillow's JPEG 4:4:4 and WebP: PSNR over 28 to 38 dB, with --tune perceptual SSIMULACRA2 over 30
-to 80.
+to 80. With --table, PSNR also against a codec's own figures: tab-separated columns seq_name, n_pixels, psnr_db, rate_bpp.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
-from inrcodec.bench import compare, measure_ladder
+from inrcodec.bench import PEAK, Point, compare, measure_ladder
 from inrcodec.entropy import tables
 from inrcodec.entropy.signs import SignNetwork
 from inrcodec.fields import cosine
@@ -62,6 +63,26 @@ def _tuned(tune: str, **changes: object):  # type: ignore[no-untyped-def]
     return patch.dict(cosine.TUNINGS, {tune: replace(cosine.TUNINGS[tune], **changes)})
 
 
+def read_table(path: Path, photos: list[Path]) -> list[Point]:
+    """Points of the photos that the table has, by the name of its file."""
+    names = {photo.stem: photo.name for photo in photos}
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["seq_name"] in names]
+    return [
+        Point(
+            codec=path.stem,
+            file=names[row["seq_name"]],
+            setting=float(i),
+            n_bytes=round(float(row["rate_bpp"]) * int(row["n_pixels"]) / 8),
+            n_pixels=int(row["n_pixels"]),
+            mse=PEAK**2 / 10 ** (float(row["psnr_db"]) / 10),
+            encode_s=0.0,
+            decode_s=0.0,
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
@@ -69,18 +90,25 @@ def main() -> None:
     parser.add_argument("--only", help="names, joined by commas")
     parser.add_argument("--peers", default="jpeg,webp", help="whom to compare with, joined by commas")
     parser.add_argument("--effort", default="5", help="1 to 9, several joined by commas: all for each")
+    parser.add_argument("--table", type=Path, help="a codec's own points to compare with in PSNR")
     asked = parser.parse_args()
+    if asked.table and asked.tune != "psnr":
+        parser.error("--table has PSNR only: --tune psnr")
     figure = "psnr" if asked.tune == "psnr" else "ssimulacra2"
     eyes = asked.tune == "perceptual"
     peers = [peer(name) for name in asked.peers.split(",")]
     anchors = measure_ladder(peers, asked.photos, with_ssimulacra2=eyes)
+    others = [p.name for p in peers]
+    if asked.table:
+        anchors += read_table(asked.table, asked.photos)
+        others.append(asked.table.stem)
     tools = asked.only.split(",") if asked.only else changes(asked.tune)
     for name, effort in ((n, int(e)) for n in tools for e in asked.effort.split(",")):
         codec = ours(asked.tune, LADDER, effort=effort)
         with without(name, asked.tune):
             found = measure_ladder([codec], asked.photos, with_ssimulacra2=eyes)
-        rates = (compare([*found, *anchors], test=codec.name, anchor=p.name, figure=figure).mean for p in peers)
-        said = ", ".join(f"{p.name} {r:+.1f} %" for p, r in zip(peers, rates, strict=True))
+        rates = (compare([*found, *anchors], test=codec.name, anchor=other, figure=figure).mean for other in others)
+        said = ", ".join(f"{other} {r:+.1f} %" for other, r in zip(others, rates, strict=True))
         seconds = sum(point.encode_s for point in found) / len(found)
         print(f"{name}, effort {effort}: {said}, {seconds:.1f} s", flush=True)
 
