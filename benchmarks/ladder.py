@@ -3,7 +3,8 @@
     python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES] [--effort 1,5,9] [--table TSV]
 
 Real files; against Pillow's JPEG 4:4:4 and WebP: PSNR over 28 to 38 dB, with --tune perceptual SSIMULACRA2 over 30
-to 80. With --table, PSNR also against a codec's own figures: tab-separated columns seq_name, n_pixels, psnr_db, rate_bpp.
+to 80. With --table, PSNR also against a codec's own figures: tab-separated columns seq_name, n_pixels, psnr_db,
+rate_bpp.
 """
 
 from __future__ import annotations
