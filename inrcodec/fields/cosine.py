@@ -14,7 +14,7 @@ from ..colour import fit_rotation, rotation
 from ..entropy.dependent import HALF_STEP
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import LARGEST_KNOT, rate_optimal, to_codes
+from ..quantize import LARGEST_KNOT, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
@@ -22,10 +22,12 @@ from . import synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import Cosines, Span, Splines, centres
+from .tuning import TUNINGS, Tuning
 
 __all__ = ["CosineField"]
 
 PITCH = 3  # cells from knot to knot of the smooth level
+LOOKS = 2  # at what the synthesis network makes of dependent codes, each before one more round of their search
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
 SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
@@ -36,42 +38,6 @@ BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the flo
 # Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
 # these bounds, and is stored in these units as one more channel of the smooth level.
 MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.28, 0.6, 0.25
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What --tune chooses; measured in docs/compression.md."""
-
-    slope: int  # γ in 1/16: steps grow with frequency
-    masking: bool
-    trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
-    trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
-    shrink: tuple[int, int]  # 1/64 steps, see Quantiser
-    first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
-    synthesis: int  # number of the network
-    dependent: bool = True  # quantisation, above QUICK_EFFORT
-
-
-TUNINGS = {
-    "psnr": Tuning(
-        slope=0,
-        masking=False,
-        trade=0.115,
-        trade_corrected=0.085,
-        shrink=(3, 2),
-        first_step=1.0,
-        synthesis=4,
-    ),
-    "perceptual": Tuning(
-        slope=112,
-        masking=True,
-        trade=0.11,
-        trade_corrected=0.07,
-        shrink=(0, 0),
-        first_step=0.45,
-        synthesis=5,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -187,18 +153,19 @@ class CosineField(Field):
             knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)), LARGEST_KNOT)
             spline = knots * self._spline_step(quantiser)
             codes.append(knots if fitted.masking is None else np.concatenate([knots, fitted.masking]))
-        scaled = np.empty(self.layouts[-1].shape, np.float32)
-        steps = self._steps(quantiser)
-        masking = self._masking(fitted.masking)
-        for cells in self._blocks():
-            weights = (
-                self._analyse_samples(fitted.samples, spline, cells)
-                if fitted.heads is None
-                else fitted.heads[self._at(cells)]
-            )
-            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        layout = self.layouts[-1]
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
-        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.quick))
+        scaled = self._scaled(fitted, quantiser, spline)
+        if self._network is None or not layout.dependent or not fitted.tuning.heed:
+            return (*codes, rate_optimal(scaled, layout, trade, quick=fitted.quick))
+        heads = rate_optimal(scaled, layout, trade, rounds=1)
+        for _ in range(LOOKS):
+            del scaled  # large pictures: one at a time
+            scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            heads = reconsidered(heads, scaled, layout, trade)
+            if not helped:
+                break
+        return (*codes, heads)
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a synthesis network between them what `correct` needs: knots
@@ -231,24 +198,15 @@ class CosineField(Field):
         picture at scale 1, and the formula itself at every other. Heads of cells that no position touches are 0."""
         if self._network is None or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
             return tuple(weights)
-        network, (knots, _, facts, heads) = self._network, weights
+        knots, _, _, heads = weights
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
         rows, *others = self._touching(axes)
-
-        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            return self._seen(weights, spans)
-
         for run in self._blocks(rows):
             cells = ((run.start, run.stop), *others)
-            reach = self._cosines.reach(cells)
-            strips = [
-                synthesis.residual(network, facts[1:], [strip, *reach[1:]], self.signal.shape, see)
-                for strip in self._strips(reach)
-            ]
-            residual = np.concatenate(strips) if len(strips) > 1 else strips[0]
+            answer = self._answer(weights, cells)
             at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
             corrected[at] = heads[at]
-            corrected[: residual.shape[-1]][at] += self._cosines.analyse(residual, cells)
+            corrected[: len(answer)][at] += answer
         return knots, corrected
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
@@ -314,6 +272,20 @@ class CosineField(Field):
         spans = super().cells_for(axes, (1.0,) * len(axes))
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
 
+    def _answer(self, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+        """What the network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
+        assert self._network is not None
+        network, reach = self._network, self._cosines.reach(cells)
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self._seen(weights, spans)
+
+        strips = [
+            synthesis.residual(network, weights[-2][1:], [strip, *reach[1:]], self.signal.shape, see)
+            for strip in self._strips(reach)
+        ]
+        return self._cosines.analyse(np.concatenate(strips) if len(strips) > 1 else strips[0], cells)
+
     def _seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
         """What a network sees at the samples in spans: synthesis.See."""
         axes = centres(spans)
@@ -368,6 +340,43 @@ class CosineField(Field):
         log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
         log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
         return to_codes(np.rint(self._splines.project(log[..., None], self.grid.sizes) / MASKING_UNIT))
+
+    def _scaled(self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None) -> np.ndarray:
+        """The exact heads in their steps, float32."""
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        for cells in self._blocks():
+            weights = (
+                self._analyse_samples(fitted.samples, spline, cells)
+                if fitted.heads is None
+                else fitted.heads[self._at(cells)]
+            )
+            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        return scaled
+
+    def _heeding(
+        self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None, codes: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, bool]:
+        """The exact heads less what the network adds to those of these codes (Tuning.heed of it), in their steps,
+        float32: what codes near to these should come to. And whether what it adds brings these nearer to the exact
+        heads; if not, the exact ones."""
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        weights = self.dequantize(codes, quantiser)
+        alone = corrected = 0.0
+        for run in self._blocks():
+            at, unit = self._at(run), steps * masking[self._at(run)]
+            exact = self._analyse_samples(fitted.samples, spline, run)
+            answer = self._answer(weights, ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:])))
+            error = (exact - weights[-1][at]) / unit
+            alone += float(np.square(error).sum())
+            error[: len(answer)] -= answer / unit
+            corrected += float(np.square(error).sum())
+            exact[: len(answer)] -= fitted.tuning.heed * answer
+            scaled[at] = exact / unit
+        if corrected < alone:
+            return scaled, True
+        return self._scaled(fitted, quantiser, spline), False
 
     def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
         """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""
