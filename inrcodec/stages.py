@@ -89,8 +89,10 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
             grid = Grid.uniform(meta.shape, cells)
             # without samples: the colour axes are those found already
             planned = CosineField.plan_spec(meta, grid, settings)
-            network = spec.synthesis if planned.pitch else 0  # a single cell has no smooth level to go with one
-            field = make_field(replace(planned, synthesis=network, rotation=spec.rotation), meta, grid)
+            # a single cell has no smooth level to go with networks
+            synthesis, detail = (spec.synthesis, spec.detail) if planned.pitch else (0, 0)
+            planned = replace(planned, synthesis=synthesis, detail=detail, rotation=spec.rotation)
+            field = make_field(planned, meta, grid)
             fresh = field.fit(widen_alpha(best.signal.samples, meta), settings, lambda _: None)
             return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
 
