@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from ..colour import fit_rotation, rotation
+from ..cost import N_DELTAS
 from ..entropy.dependent import HALF_STEP
+from ..errors import FormatError
 from ..grid import Grid
 from ..priors.synthesis import Network, network
 from ..quantize import LARGEST_KNOT, rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from . import synthesis
+from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import Cosines, Span, Splines, centres
@@ -85,6 +87,7 @@ class Fitted:
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
     quick: bool  # choose codes under quick prices
+    deltas: np.ndarray | None = None  # int32 [N_DELTAS] of the network's last layer, final as well
 
 
 class CosineField(Field):
@@ -138,7 +141,10 @@ class CosineField(Field):
         )
         if not self.spec.pitch:
             return (heads,)
-        return (TensorLayout("spline", "smooth", c + self.spec.masking, (), self._splines.n_knots), heads)
+        spline = TensorLayout("spline", "smooth", c + self.spec.masking, (), self._splines.n_knots)
+        if not self.spec.deltas:
+            return (spline, heads)
+        return (spline, TensorLayout("deltas", "sparse", 1, (N_DELTAS,), (1,) * len(self.grid.cells)), heads)
 
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> Fitted:
         """Closed form: nothing is trained."""
@@ -187,6 +193,9 @@ class CosineField(Field):
             knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)), LARGEST_KNOT)
             spline = knots * self._spline_step(quantiser)
             codes.append(knots if fitted.masking is None else np.concatenate([knots, fitted.masking]))
+        if self.spec.deltas:
+            assert fitted.deltas is not None
+            codes.append(fitted.deltas.reshape(self.layouts[1].shape))
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps = self._steps(quantiser)
         masking = self._masking(fitted.masking)
@@ -202,8 +211,9 @@ class CosineField(Field):
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a synthesis network between them what `correct` needs: knots
-        of the steps' logarithm [1, *knots] and facts."""
+        of the steps' logarithm [1, *knots], facts, and the deltas if there are any."""
         *spline, heads = codes
+        changes = [spline.pop()] if self.spec.deltas else []
         knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
         steps = self._steps(quantiser).astype(np.float32)
         masking = self._masking(spline[0][self.signal.channels :] if self.spec.masking else None).astype(np.float32)
@@ -222,7 +232,7 @@ class CosineField(Field):
             return (*knots, weights)
         masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
-        return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), weights)
+        return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), *changes, weights)
 
     def correct(
         self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
@@ -231,7 +241,9 @@ class CosineField(Field):
         picture at scale 1, and the formula itself at every other. Heads of cells that no position touches are 0."""
         if self._network is None or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
             return tuple(weights)
-        network, (knots, _, facts, heads) = self._network, weights
+        network, knots, facts, heads = self._network, weights[0], weights[2], weights[-1]
+        if self.spec.deltas:
+            network = deltas.adapted(network, weights[3])
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
         rows, *others = self._touching(axes)
 
@@ -250,6 +262,38 @@ class CosineField(Field):
             corrected[at] = heads[at]
             corrected[: residual.shape[-1]][at] += self._cosines.analyse(residual, cells)
         return knots, corrected
+
+    def check(self, codes: Sequence[np.ndarray]) -> None:
+        if self._network is not None and self.spec.deltas:
+            try:
+                deltas.adapted(self._network, codes[1])
+            except ValueError as error:
+                raise FormatError(str(error)) from None
+
+    def fit_deltas(
+        self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser, bit: float
+    ) -> np.ndarray | None:
+        """int32 [N_DELTAS]: what the network's last layer should change by to make the most of these codes, at `bit`
+        squared local steps each bit; None where nothing pays. Deltas the field has count as none."""
+        assert self._network is not None
+        network, shape = self._network, self.signal.shape
+        weights = self.dequantize(codes, quantiser)
+        evidence = deltas.Evidence.none(network)
+        height, width = (n // network.block * network.block for n in shape)
+        for rows in self._strips(((0, height), (0, width))) if width else ():
+            spans = [rows, (0, width)]
+            there = synthesis.seen(network, spans, shape)
+            found = self._seen(weights, there)
+            answer = synthesis.residual(network, weights[2][1:], spans, shape, lambda _, found=found: found)
+            inner = tuple(slice(a - b, c - b) for (a, c), (b, _) in zip(spans, there, strict=True))
+            detail, step = (x[inner] for x in found)
+            smooth = self._splines.evaluate(weights[0], centres(spans))
+            lacking = fitted.samples[rows[0] : rows[1], :width] - smooth - detail
+            lacking = lacking[..., : answer.shape[-1]] - answer
+            seen = synthesis.hidden(network, weights[2][1:], spans, shape, found[0] / found[1])
+            evidence.add(*seen, (lacking / step).astype(np.float32))
+        chosen = deltas.choose(network, evidence, bit)
+        return chosen if chosen.any() else None
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)
@@ -284,7 +328,7 @@ class CosineField(Field):
 
     def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
         """[*n, 1], from what `dequantize` gives under a network."""
-        _, masks, facts, _ = weights
+        masks, facts = weights[1], weights[2]
         return np.asarray(facts[0] * np.exp2(np.clip(self._splines.evaluate(masks, axes), -8, 8)))
 
     # --- the pieces, in the order they are used
@@ -323,6 +367,7 @@ class CosineField(Field):
         """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
         (start, stop), *others = spans
         rows = max(synthesis.STRIP_ROWS, BLOCK_VALUES // (self.signal.channels * prod(b - a for a, b in others)))
+        rows -= rows % 2  # whole blocks of the network, where they begin with one
         return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
 
     def _spline_step(self, quantiser: Quantiser) -> float:
