@@ -249,6 +249,7 @@ class Reader:
             "macs_per_sample": macs_per_sample(h),
             "flops": flops(h),
             "synthesis": h.field.synthesis,
+            "deltas": h.field.deltas,
             "entropy": h.coder,
             "levels": len(h.levels) + 1,
             "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],
