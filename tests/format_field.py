@@ -62,7 +62,7 @@ def changed(weights: list, codes: list[int]) -> list:
 
 
 def residual_of(
-    number: int, base: float, slope: int, shape: Index, detail: Callable, deltas: list[int] | None
+    number: int, base: float, slope: int, shape: Index, detail: Callable, *, deltas: list[int] | None
 ) -> Callable[[Index], list[float]]:
     """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
     with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
@@ -178,9 +178,11 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
     def detail(at: Index) -> list[float]:
         return [v / local_step(at) for v in sums(tuple(i + 0.5 for i in at), False)[0]]
 
-    residual = residual_of(
-        synthesis, base, slope, shape, detail, codes[1].ravel().tolist() if deltas else None
-    ) if synthesis else None
+    residual = (
+        residual_of(synthesis, base, slope, shape, detail, deltas=codes[1].ravel().tolist() if deltas else None)
+        if synthesis
+        else None
+    )
 
     @functools.cache
     def correction(c: int, u: Index, cell: Index) -> float:

@@ -232,7 +232,13 @@ class CosineField(Field):
             return (*knots, weights)
         masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
-        return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), *changes, weights)
+        return (
+            *knots,
+            np.clip(masks, -64, 64) * MASKING_UNIT,
+            synthesis.facts(base, quantiser.slope),
+            *changes,
+            weights,
+        )
 
     def correct(
         self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
@@ -264,11 +270,8 @@ class CosineField(Field):
         return knots, corrected
 
     def check(self, codes: Sequence[np.ndarray]) -> None:
-        if self._network is not None and self.spec.deltas:
-            try:
-                deltas.adapted(self._network, codes[1])
-            except ValueError as error:
-                raise FormatError(str(error)) from None
+        if self._network is not None and self.spec.deltas and not deltas.fit(self._network, codes[1]):
+            raise FormatError("deltas: sums beyond what single precision holds exactly")
 
     def fit_deltas(
         self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser, bit: float
@@ -276,24 +279,17 @@ class CosineField(Field):
         """int32 [N_DELTAS]: what the network's last layer should change by to make the most of these codes, at `bit`
         squared local steps each bit; None where nothing pays. Deltas the field has count as none."""
         assert self._network is not None
-        network, shape = self._network, self.signal.shape
         weights = self.dequantize(codes, quantiser)
-        evidence = deltas.Evidence.none(network)
-        height, width = (n // network.block * network.block for n in shape)
-        for rows in self._strips(((0, height), (0, width))) if width else ():
-            spans = [rows, (0, width)]
-            there = synthesis.seen(network, spans, shape)
-            found = self._seen(weights, there)
-            answer = synthesis.residual(network, weights[2][1:], spans, shape, lambda _, found=found: found)
-            inner = tuple(slice(a - b, c - b) for (a, c), (b, _) in zip(spans, there, strict=True))
-            detail, step = (x[inner] for x in found)
-            smooth = self._splines.evaluate(weights[0], centres(spans))
-            lacking = fitted.samples[rows[0] : rows[1], :width] - smooth - detail
-            lacking = lacking[..., : answer.shape[-1]] - answer
-            seen = synthesis.hidden(network, weights[2][1:], spans, shape, found[0] / found[1])
-            evidence.add(*seen, (lacking / step).astype(np.float32))
-        chosen = deltas.choose(network, evidence, bit)
-        return chosen if chosen.any() else None
+
+        def wanted(spans: Sequence[Span]) -> np.ndarray:
+            at = tuple(slice(*span) for span in spans)
+            return np.asarray(fitted.samples[at] - self._splines.evaluate(weights[0], centres(spans)))
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self._seen(weights, spans)
+
+        strips = self._strips([(0, n) for n in self.signal.shape])
+        return deltas.found(self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bit=bit)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)

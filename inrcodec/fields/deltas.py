@@ -4,14 +4,15 @@ Below its last layer a network is fixed, so the best change of that layer is lin
 spends a few hundred bits on it: a code is worth its bits or it is 0. The last layer may look at what the network saw
 as well, for a filter of the picture itself is what high rates lack most.
 
-Codes are [features, taps, outputs], features the filters of the last layer but one and then the network's inputs, by
-colour and band; outputs by colour and band. A band is a pattern of signs over the samples of a 2×2 block, a tap one over
-3×3 blocks: smooth ones come first, and most others stay 0.
+Codes are [features, taps, outputs]: features the filters of the last layer but one and then the network's inputs, by
+colour and band; outputs by colour and band. A band is a pattern of signs over the samples of a 2×2 block, a tap one
+over 3×3 blocks: smooth ones come first, and most others stay 0.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,8 +31,10 @@ from ..priors.synthesis import (
     bias_bound,
 )
 from ..priors.tables import starting_counts
+from . import synthesis
+from .bases import Span
 
-__all__ = ["Evidence", "adapted", "choose"]
+__all__ = ["Evidence", "adapted", "choose", "fit", "found"]
 
 BLOCK = 2
 BANDS = np.array([[(-1) ** (b & p).bit_count() for p in range(BLOCK**2)] for b in range(BLOCK**2)])  # [band, sample]
@@ -45,26 +48,70 @@ PIECE = (16, 1024)  # blocks whose features are held at a time: 16 MiB
 
 
 def adapted(network: Network, codes: np.ndarray) -> Network:
-    """The network with its last layer changed by N_DELTAS codes. Raises ValueError where sums would leave what float32
-    holds exactly."""
+    """The network with its last layer changed by N_DELTAS codes that `fit`."""
     *before, last = network.layers
-    outputs, filters = last.weights.shape[:2]
-    n_inputs = before[0].weights.shape[1]
-    k = codes.reshape(filters + n_inputs, 9, outputs).astype(np.int64)
-    k = np.einsum("ftco,op->ftcp", k.reshape(*k.shape[:2], -1, BLOCK**2), BANDS).reshape(k.shape)
-    k = np.einsum("fto,ts->fso", k, TAPS)
-    own, seen = FILTER_STEP * k[:filters], k[filters:].reshape(-1, BLOCK**2, 9, outputs)
-    seen = INPUT_STEP * np.einsum("cbto,bp->cpto", seen, BANDS).reshape(n_inputs, 9, outputs)
-    change = np.concatenate([own, seen]).transpose(2, 0, 1).reshape(outputs, -1, 3, 3)
-    weights = np.zeros(change.shape, np.int64)
-    weights[:, :filters] = last.weights
-    weights += change
-    limits = np.repeat([HIDDEN_LIMIT, INPUT_LIMIT], [filters, n_inputs])
-    # in floats: codes of a damaged file may be anything
-    largest = np.abs(weights.astype(np.float64)).sum((2, 3)) @ limits + bias_bound(last.bias)
-    if largest.max() >= MAX_EXACT:
-        raise ValueError(f"deltas: sums up to {largest.max():.4g}, more than {MAX_EXACT}")
-    return replace(network, layers=(*before, replace(last, weights=weights.astype(np.float32))))
+    weights = _changed(network, codes).astype(np.float32)
+    return replace(network, layers=(*before, replace(last, weights=weights)))
+
+
+def fit(network: Network, codes: np.ndarray) -> bool:
+    """Whether all sums stay below what float32 holds exactly."""
+    last = network.layers[-1]
+    weights = np.abs(_changed(network, codes).astype(np.float64)).sum((2, 3))
+    filters = last.weights.shape[1]
+    limits = np.repeat([HIDDEN_LIMIT, INPUT_LIMIT], [filters, weights.shape[1] - filters])
+    return bool((weights @ limits + bias_bound(last.bias) < MAX_EXACT).all())
+
+
+def _changed(network: Network, codes: np.ndarray) -> np.ndarray:
+    """The last layer's weights, whole numbers int64 [outputs, filters + inputs, 3, 3]."""
+    first, last = network.layers[0].weights, network.layers[-1].weights
+    outputs, filters = last.shape[:2]
+    k = codes.reshape(filters + first.shape[1], 9, outputs // BLOCK**2, BLOCK**2).astype(np.int64)
+    # every sum is at most 2^30 · 4 · 16 · 4 · 2: far inside 63 bits
+    w = np.einsum("ftcb,bp,ts->cpfs", k, BANDS, TAPS).reshape(outputs, len(k), 3, 3)
+    seen = w[:, filters:].reshape(outputs, -1, BLOCK**2, 3, 3)
+    w[:, filters:] = INPUT_STEP * np.einsum("ocbst,bp->ocpst", seen, BANDS).reshape(outputs, -1, 3, 3)
+    w[:, :filters] = FILTER_STEP * w[:, :filters] + last.astype(np.int64)
+    return w
+
+
+def found(
+    network: Network,
+    condition: np.ndarray,
+    strips: Sequence[Span],
+    shape: Sequence[int],
+    *,
+    see: synthesis.See,
+    wanted: Callable[[Sequence[Span]], np.ndarray],
+    bit: float,
+) -> np.ndarray | None:
+    """int32 [N_DELTAS]: the codes that pay for their bits, at `bit` squared local steps each; None where none do.
+
+    Everything as synthesis.residual has it; strips: rows of the picture that are looked at together, even but at its
+    end; wanted: at the samples in spans, what detail and residual should be together [*n, C].
+    """
+    evidence = Evidence.none(network)
+    for start, stop in strips:
+        spans = [(start, stop // BLOCK * BLOCK), (0, shape[1] // BLOCK * BLOCK)]
+        if any(b <= a for a, b in spans):
+            continue
+        there = synthesis.seen(network, spans, shape)
+        detail, step = see(there)
+        answer = synthesis.residual(network, condition, spans, shape, _just(detail, step))
+        inner = tuple(slice(a - b, c - b) for (a, c), (b, _) in zip(spans, there, strict=True))
+        lacking = (wanted(spans) - detail[inner])[..., : answer.shape[-1]] - answer
+        seen = synthesis.hidden(network, condition, spans, shape, detail / step)
+        evidence.add(*seen, (lacking / step[inner]).astype(np.float32))
+    for dearer in (1, 4, 16):  # sums of tiny pictures may not be exact at once
+        codes = choose(network, evidence, dearer * bit)
+        if fit(network, codes):
+            return codes if codes.any() else None
+    return None
+
+
+def _just(detail: np.ndarray, step: np.ndarray) -> synthesis.See:
+    return lambda _: (detail, step)
 
 
 @dataclass
