@@ -260,6 +260,7 @@ class Reader:
             "flops": flops(h),
             "synthesis": h.field.synthesis,
             "detail": h.field.detail,
+            "deltas": h.field.deltas,
             "entropy": h.coder,
             "levels": len(h.levels) + 1,
             "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],

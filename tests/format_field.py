@@ -43,14 +43,41 @@ def spline_taps(x: float, n: int, pitch: int) -> dict[int, float]:
     return {i + j: tap for j, tap in enumerate(taps)}
 
 
+def changed(weights: list, codes: list[int]) -> list:
+    """§9.5: weights [12][16 + 12][3][3] of the last layer"""
+    w = [[*one, *([[0] * 3 for _ in range(3)] for _ in range(12))] for one in weights]
+    lines = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
+
+    def sign(b: int, p: int) -> int:
+        return (-1) ** (b & p).bit_count()
+
+    for at, k in enumerate(codes):
+        if not k:
+            continue
+        (f, pattern), (c, b) = divmod(at // 12, 9), divmod(at % 12, 4)
+        inputs = [(f, 2)] if f < 16 else [(16 + (f - 16) // 4 * 4 + q, sign((f - 16) % 4, q)) for q in range(4)]
+        for p, s, t, (n, factor) in itertools.product(range(4), range(3), range(3), inputs):
+            w[4 * c + p][n][s][t] += factor * k * sign(b, p) * lines[pattern // 3][s] * lines[pattern % 3][t]
+    return w
+
+
 def residual_of(
-    number: int, base: float, slope: int, shape: Index, detail: Callable, *, times: int = 1
+    number: int,
+    base: float,
+    slope: int,
+    shape: Index,
+    detail: Callable,
+    *,
+    deltas: list[int] | None = None,
+    times: int = 1,
 ) -> Callable[[Index], list[float]]:
-    """§9.4, §9.5: a network's answer at any sample of a lattice so many times as dense. detail(sample): what it sees.
+    """§9.4, §9.6: a network's answer at any sample of a lattice so many times as dense. detail(sample): what it sees.
     Both in units of e."""
     with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
         stored = {k: archive[k].tolist() for k in archive.files}
     size, n = stored["block"], len(stored["shifts"])
+    if deltas:
+        stored[f"weights_{n - 1}"] = changed(stored[f"weights_{n - 1}"], deltas)
     a = min(max((round(64 * math.log2(base)) / 64 + 4) / 3, -2), 2)
     g = min(slope / 112, 2)
     facts = [1, a, a * a, g, a * g]
@@ -67,6 +94,8 @@ def residual_of(
             gray = len(detail(inside[0])) < 3
             return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
         near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
+        if deltas and layer == n - 1:
+            near = [[near[s][t] + outputs(-1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
         high = 1536 if layer < n - 1 else 512
         result = []
         for o, (kernel, bias) in enumerate(zip(stored[f"weights_{layer}"], stored[f"bias_{layer}"], strict=True)):
@@ -98,7 +127,7 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    _, _, pitch, quaternion, masking, synthesis, detailed, dependent = field
+    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas = field
 
     def mask_at(x: Sequence[float]) -> float:
         """§8: the factor of the steps at a position"""
@@ -158,7 +187,11 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
     def detail(at: Index) -> list[float]:
         return [v / local_step(at) for v in sums(tuple(i + 0.5 for i in at), False)[0]]
 
-    residual = residual_of(synthesis, base, slope, shape, detail) if synthesis else None
+    residual = (
+        residual_of(synthesis, base, slope, shape, detail, deltas=codes[1].ravel().tolist() if deltas else None)
+        if synthesis
+        else None
+    )
 
     @functools.cache
     def correction(c: int, u: Index, cell: Index) -> float:
@@ -183,7 +216,7 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
 
     @functools.cache
     def addition(c: int, u: Index, cell: Index) -> float:
-        """§9.5: what a head of the finer field gains"""
+        """§9.6: what a head of the finer field gains"""
         if c not in coloured or any(k + 0.5 >= scale * n for k, n in zip(u, largest, strict=True)):
             return 0.0
         lines = [
@@ -196,7 +229,7 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
         return min(scale - 1, 1) * total
 
     def detail_at(x: Sequence[float]) -> list[float]:
-        """§9.5: what the finer field is more than the corrected one: it has the same functions below M"""
+        """§9.6: what the finer field is more than the corrected one: it has the same functions below M"""
         y = [0.0] * channels
         bases = [
             {

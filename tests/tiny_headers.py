@@ -63,6 +63,7 @@ COLOUR = replace(
         synthesis=5,
         detail=6,
         dependent=True,
+        deltas=True,
     ),
 )
 

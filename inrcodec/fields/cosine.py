@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from ..colour import fit_rotation, rotation
+from ..cost import N_DELTAS
 from ..entropy.dependent import HALF_STEP
-from ..errors import UnsupportedError
+from ..errors import FormatError, UnsupportedError
 from ..grid import Grid
 from ..priors.synthesis import Network, network
 from ..quantize import LARGEST_KNOT, rate_optimal, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from . import synthesis
+from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import Cosines, Span, Splines, centres
@@ -88,6 +89,7 @@ class Fitted:
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
     quick: bool  # choose codes under quick prices
+    deltas: np.ndarray | None = None  # int32 [N_DELTAS] of the network's last layer, final as well
 
 
 def _network(number: int, times: int) -> Network | None:
@@ -153,7 +155,10 @@ class CosineField(Field):
         )
         if not self.spec.pitch:
             return (heads,)
-        return (TensorLayout("spline", "smooth", c + self.spec.masking, (), self._splines.n_knots), heads)
+        spline = TensorLayout("spline", "smooth", c + self.spec.masking, (), self._splines.n_knots)
+        if not self.spec.deltas:
+            return (spline, heads)
+        return (spline, TensorLayout("deltas", "sparse", 1, (N_DELTAS,), (1,) * len(self.grid.cells)), heads)
 
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> Fitted:
         """Closed form: nothing is trained."""
@@ -201,6 +206,9 @@ class CosineField(Field):
         if fitted.spline is not None:
             codes.append(self.smooth_codes(fitted, quantiser))
             spline = codes[0][: self.signal.channels] * self._spline_step(quantiser)
+        if self.spec.deltas:
+            assert fitted.deltas is not None
+            codes.append(fitted.deltas.reshape(self.layouts[1].shape))
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps = self._steps(quantiser)
         masking = self._masking(fitted.masking)
@@ -222,8 +230,9 @@ class CosineField(Field):
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         """Spline float64 [C, *knots], heads float32; with a network between them what `correct` needs: knots of the
-        steps' logarithm [1, *knots] and facts."""
+        steps' logarithm [1, *knots], facts, and the deltas if there are any."""
         *spline, heads = codes
+        changes = [spline.pop()] if self.spec.deltas else []
         knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
         steps = self._steps(quantiser).astype(np.float32)
         masking = self._masking(spline[0][self.signal.channels :] if self.spec.masking else None).astype(np.float32)
@@ -242,7 +251,13 @@ class CosineField(Field):
             return (*knots, weights)
         masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
-        return (*knots, np.clip(masks, -64, 64) * MASKING_UNIT, synthesis.facts(base, quantiser.slope), weights)
+        return (
+            *knots,
+            np.clip(masks, -64, 64) * MASKING_UNIT,
+            synthesis.facts(base, quantiser.slope),
+            *changes,
+            weights,
+        )
 
     def correct(
         self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
@@ -255,10 +270,32 @@ class CosineField(Field):
             return tuple(weights)
         cells = self._touching(axes)
         seen = cells if detail is None else self._around(detail, cells)
-        heads = weights[-1] if self._network is None else self._corrected(self._network, weights, seen)
+        heads = weights[-1] if self._network is None else self._corrected(weights, seen)
         if detail is not None:
             heads = self._detailed(detail, heads, weights[2], cells, scale)
         return weights[0], heads
+
+    def check(self, codes: Sequence[np.ndarray]) -> None:
+        if self._network is not None and self.spec.deltas and not deltas.fit(self._network, codes[1]):
+            raise FormatError("deltas: sums beyond what single precision holds exactly")
+
+    def fit_deltas(
+        self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser, bit: float
+    ) -> np.ndarray | None:
+        """int32 [N_DELTAS]: what the network's last layer should change by to make the most of these codes, at `bit`
+        squared local steps each bit; None where nothing pays. Deltas the field has count as none."""
+        assert self._network is not None
+        weights = self.dequantize(codes, quantiser)
+
+        def wanted(spans: Sequence[Span]) -> np.ndarray:
+            at = tuple(slice(*span) for span in spans)
+            return np.asarray(fitted.samples[at] - self._splines.evaluate(weights[0], centres(spans)))
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self._seen(weights, spans)
+
+        strips = self._strips([(0, n) for n in self.signal.shape])
+        return deltas.found(self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bit=bit)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)
@@ -297,7 +334,7 @@ class CosineField(Field):
 
     def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
         """[*n, 1], from what `dequantize` gives under a network."""
-        _, masks, facts, _ = weights
+        masks, facts = weights[1], weights[2]
         return np.asarray(facts[0] * np.exp2(np.clip(self._splines.evaluate(masks, axes), -8, 8)))
 
     # --- the pieces, in the order they are used
@@ -331,27 +368,41 @@ class CosineField(Field):
         spans = super().cells_for(axes, (1.0,) * len(axes))
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
 
+    def _seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+        """What the synthesis network sees at the samples in spans: synthesis.See."""
+        axes = centres(spans)
+        return self._cosines.synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
+
     def _around(self, network: Network, cells: Sequence[Span]) -> tuple[Span, ...]:
         """The cells that a network's answer in these cells depends on."""
         spans = synthesis.seen(network, self._cosines.reach(cells), self.signal.shape)
         return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
 
-    def _corrected(self, network: Network, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+    def _corrected(self, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
         """Heads of cells, corrected by the synthesis network; those of others are 0."""
-        facts, heads = weights[-2:]
+        network, heads = self._adapted(weights), weights[-1]
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
-
-        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            axes = centres(spans)
-            return self._cosines.synthesise(heads, axes, (1.0,) * len(axes)), self.local_step(weights, axes)
-
         for run in self._blocks(cells[0]):
             part = ((run.start, run.stop), *cells[1:])
-            residual = self._residual(network, facts[1:], self._cosines.reach(part), see)
+            answer = self._answer(network, weights, part)
             at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
             corrected[at] = heads[at]
-            corrected[: residual.shape[-1]][at] += self._cosines.analyse(residual, part)
+            corrected[: len(answer)][at] += answer
         return corrected
+
+    def _adapted(self, weights: Sequence[np.ndarray]) -> Network:
+        """The synthesis network, with the file's own deltas."""
+        assert self._network is not None
+        return deltas.adapted(self._network, weights[3]) if self.spec.deltas else self._network
+
+    def _answer(self, network: Network, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+        """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self._seen(weights, spans)
+
+        residual = self._residual(network, weights[2][1:], self._cosines.reach(cells), see)
+        return self._cosines.analyse(residual, cells)
 
     def _detailed(
         self, network: Network, heads: np.ndarray, facts: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
@@ -396,6 +447,7 @@ class CosineField(Field):
         """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
         (start, stop), *others = spans
         rows = max(synthesis.STRIP_ROWS, BLOCK_VALUES // (self.signal.channels * prod(b - a for a, b in others)))
+        rows -= rows % 2  # whole blocks of the network, where they begin with one
         return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
 
     def _spline_step(self, quantiser: Quantiser) -> float:
