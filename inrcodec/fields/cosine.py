@@ -16,7 +16,7 @@ from ..entropy.dependent import HALF_STEP
 from ..errors import FormatError, UnsupportedError
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import LARGEST_KNOT, rate_optimal, to_codes
+from ..quantize import LARGEST_KNOT, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
@@ -24,12 +24,14 @@ from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import Cosines, Span, Splines, centres
+from .tuning import TUNINGS, Tuning
 
 __all__ = ["CosineField"]
 
 DETAIL = 6  # number of the network
 PITCH = 2  # cells from knot to knot of the smooth level
 STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
+LOOKS = 2  # at what the synthesis network makes of dependent codes, each before one more round of their search
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
 SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
@@ -40,42 +42,6 @@ BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the flo
 # Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
 # these bounds, and is stored in these units as one more channel of the smooth level.
 MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.28, 0.6, 0.25
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What --tune chooses; measured in docs/compression.md."""
-
-    slope: int  # γ in 1/16: steps grow with frequency
-    masking: bool
-    trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
-    trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
-    shrink: tuple[int, int]  # 1/64 steps, see Quantiser
-    first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
-    synthesis: int  # number of the network
-    dependent: bool = True  # quantisation, above QUICK_EFFORT
-
-
-TUNINGS = {
-    "psnr": Tuning(
-        slope=0,
-        masking=False,
-        trade=0.115,
-        trade_corrected=0.085,
-        shrink=(3, 2),
-        first_step=1.0,
-        synthesis=4,
-    ),
-    "perceptual": Tuning(
-        slope=112,
-        masking=True,
-        trade=0.11,
-        trade_corrected=0.07,
-        shrink=(0, 0),
-        first_step=0.45,
-        synthesis=5,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -209,18 +175,19 @@ class CosineField(Field):
         if self.spec.deltas:
             assert fitted.deltas is not None
             codes.append(fitted.deltas.reshape(self.layouts[1].shape))
-        scaled = np.empty(self.layouts[-1].shape, np.float32)
-        steps = self._steps(quantiser)
-        masking = self._masking(fitted.masking)
-        for cells in self._blocks():
-            weights = (
-                self._analyse_samples(fitted.samples, spline, cells)
-                if fitted.heads is None
-                else fitted.heads[self._at(cells)]
-            )
-            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        layout = self.layouts[-1]
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
-        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.quick))
+        scaled = self._scaled(fitted, quantiser, spline)
+        if self._network is None or not layout.dependent or not fitted.tuning.heed:
+            return (*codes, rate_optimal(scaled, layout, trade, quick=fitted.quick))
+        heads = rate_optimal(scaled, layout, trade, rounds=1)
+        for _ in range(LOOKS):
+            del scaled  # large pictures: one at a time
+            scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            heads = reconsidered(heads, scaled, layout, trade)
+            if not helped:
+                break
+        return (*codes, heads)
 
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
         """int32 [C, *knots], with masking [C + 1, *knots]."""
@@ -493,6 +460,44 @@ class CosineField(Field):
         log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
         log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
         return to_codes(np.rint(self._splines.project(log[..., None], self.grid.sizes, STIFFNESS) / MASKING_UNIT))
+
+    def _scaled(self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None) -> np.ndarray:
+        """The exact heads in their steps, float32."""
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        for cells in self._blocks():
+            weights = (
+                self._analyse_samples(fitted.samples, spline, cells)
+                if fitted.heads is None
+                else fitted.heads[self._at(cells)]
+            )
+            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        return scaled
+
+    def _heeding(
+        self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None, codes: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, bool]:
+        """The exact heads less what the network adds to those of these codes (Tuning.heed of it), in their steps,
+        float32: what codes near to these should come to. And whether what it adds brings these nearer to the exact
+        heads; if not, the exact ones."""
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        weights = self.dequantize(codes, quantiser)
+        network = self._adapted(weights)
+        alone = corrected = 0.0
+        for run in self._blocks():
+            at, unit = self._at(run), steps * masking[self._at(run)]
+            exact = self._analyse_samples(fitted.samples, spline, run)
+            answer = self._answer(network, weights, ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:])))
+            error = (exact - weights[-1][at]) / unit
+            alone += float(np.square(error).sum())
+            error[: len(answer)] -= answer / unit
+            corrected += float(np.square(error).sum())
+            exact[: len(answer)] -= fitted.tuning.heed * answer
+            scaled[at] = exact / unit
+        if corrected < alone:
+            return scaled, True
+        return self._scaled(fitted, quantiser, spline), False
 
     def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
         """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""
