@@ -216,12 +216,12 @@ def test_deltas_that_made_a_picture_are_found_again() -> None:
     ]
     evidence = deltas.Evidence.none(net)
     evidence.add(*synthesis.hidden(net, known, spans, shape, scaled), (y[1] - y[0]).astype(np.float32))
-    codes = deltas.choose(net, evidence, BIT)
+    codes = deltas.choose(net, evidence, np.full(4, BIT))
     again = synthesis.residual(
         deltas.adapted(net, codes), known, spans, shape, lambda _: (scaled, np.ones((240, 280, 1)))
     )
     assert np.square(again - y[1]).mean() < 0.01 * np.square(y[0] - y[1]).mean()
-    assert deltas.choose(net, evidence, 1e9).any() == False  # noqa: E712 (bits that nothing pays)
+    assert deltas.choose(net, evidence, np.full(4, 1e9)).any() == False  # noqa: E712 (bits that nothing pays)
 
 
 def test_noise_has_no_deltas() -> None:
@@ -231,7 +231,7 @@ def test_noise_has_no_deltas() -> None:
     evidence = deltas.Evidence.none(net)
     seen = synthesis.hidden(net, synthesis.facts(0.07, 0)[1:], [(0, 120), (0, 160)], (120, 160), scaled)
     evidence.add(*seen, rng.normal(0, 0.3, (120, 160, 3)).astype(np.float32))
-    assert np.count_nonzero(deltas.choose(net, evidence, BIT)) <= 3
+    assert np.count_nonzero(deltas.choose(net, evidence, np.full(4, BIT))) <= 3
 
 
 def test_the_size_of_strips_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

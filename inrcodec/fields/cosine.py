@@ -261,8 +261,14 @@ class CosineField(Field):
         def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
             return self._seen(weights, spans)
 
+        # an error counts in the steps of its own frequency: those of a band in one mean
+        relative = (self._steps(quantiser) / weights[2][0])[..., 0, 0] ** -2.0
+        shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
+        worth = np.einsum("au,bv,uv->ab", *shares, relative) / np.multiply.outer(*(s.sum(1) for s in shares))
         strips = self._strips([(0, n) for n in self.signal.shape])
-        return deltas.found(self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bit=bit)
+        return deltas.found(
+            self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bits=bit / worth.ravel()
+        )
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)

@@ -34,7 +34,7 @@ from ..priors.tables import starting_counts
 from . import synthesis
 from .bases import Span
 
-__all__ = ["Evidence", "adapted", "choose", "fit", "found"]
+__all__ = ["Evidence", "adapted", "band_shares", "choose", "fit", "found"]
 
 BLOCK = 2
 BANDS = np.array([[(-1) ** (b & p).bit_count() for p in range(BLOCK**2)] for b in range(BLOCK**2)])  # [band, sample]
@@ -84,9 +84,10 @@ def found(
     *,
     see: synthesis.See,
     wanted: Callable[[Sequence[Span]], np.ndarray],
-    bit: float,
+    bits: np.ndarray,
 ) -> np.ndarray | None:
-    """int32 [N_DELTAS]: the codes that pay for their bits, at `bit` squared local steps each; None where none do.
+    """int32 [N_DELTAS]: the codes that pay for their bits; None where none do. bits: squared local steps that a bit is
+    worth, by the band of the answer that it is for.
 
     Everything as synthesis.residual has it; strips: rows of the picture that are looked at together, even but at its
     end; wanted: at the samples in spans, what detail and residual should be together [*n, C].
@@ -104,7 +105,7 @@ def found(
         seen = synthesis.hidden(network, condition, spans, shape, detail / step)
         evidence.add(*seen, (lacking / step[inner]).astype(np.float32))
     for dearer in (1, 4, 16):  # sums of tiny pictures may not be exact at once
-        codes = choose(network, evidence, dearer * bit)
+        codes = choose(network, evidence, dearer * bits)
         if fit(network, codes):
             return codes if codes.any() else None
     return None
@@ -144,8 +145,14 @@ class Evidence:
             self.moments[:, : len(wanted)] += flat @ piece.reshape(len(wanted), -1).T
 
 
-def choose(network: Network, evidence: Evidence, bit: float) -> np.ndarray:
-    """int32 [N_DELTAS]: each code that pays for its bits, at `bit` squared local steps each."""
+def band_shares(frequency: np.ndarray) -> np.ndarray:
+    """[bands, n]: of an error of one axis's frequencies [n], fractions of Nyquist, the squared share in sums and in
+    differences of two samples."""
+    return np.array([np.cos(np.pi / 2 * frequency) ** 2, np.sin(np.pi / 2 * frequency) ** 2])
+
+
+def choose(network: Network, evidence: Evidence, bits: np.ndarray) -> np.ndarray:
+    """int32 [N_DELTAS]: each code that pays for its bits, which are worth so many squared local steps, by band."""
     last = network.layers[-1]
     outputs, filters = last.weights.shape[:2]
     n_inputs = len(evidence.gram) // 9 - filters
@@ -162,13 +169,14 @@ def choose(network: Network, evidence: Evidence, bit: float) -> np.ndarray:
     symbols, _ = split(sizes)
     for _ in range(ROUNDS):
         used = counts + np.bincount(split(np.abs(codes).ravel())[0], minlength=len(counts))
-        price = (np.log2(used.sum() / used)[symbols] + n_extra_bits(symbols) + (sizes > 0)) * bit
+        price = np.log2(used.sum() / used)[symbols] + n_extra_bits(symbols) + (sizes > 0)
+        price = np.tile(bits, outputs // BLOCK**2)[:, None] * price
         codes = _descended(gram, moments, codes, price)
     return codes.reshape(-1).astype(np.int32)
 
 
 def _descended(gram: np.ndarray, moments: np.ndarray, codes: np.ndarray, price: np.ndarray) -> np.ndarray:
-    """Changes one code of every output at a time, the one that gains most, while any gains."""
+    """Changes one code of every output at a time, the one that gains most, while any gains. price: [outputs, sizes]."""
     codes = codes.copy()
     left = moments - gram @ codes  # half the slope of the squared error
     curve = np.maximum(np.diag(gram), 1e-9)[:, None]
@@ -179,7 +187,7 @@ def _descended(gram: np.ndarray, moments: np.ndarray, codes: np.ndarray, price: 
         for wanted in (np.floor(exact), np.ceil(exact), np.zeros_like(exact)):
             there = wanted.astype(np.int64)
             by = there - codes
-            gain = by * (2 * left - curve * by) - price[np.abs(there)] + price[np.abs(codes)]
+            gain = by * (2 * left - curve * by) - price[each, np.abs(there)] + price[each, np.abs(codes)]
             to = np.where(gain > best, there, to)
             best = np.maximum(gain, best)
         at = best.argmax(0)
