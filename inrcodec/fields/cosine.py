@@ -16,7 +16,7 @@ from ..entropy.dependent import HALF_STEP
 from ..errors import FormatError, UnsupportedError
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import LARGEST_KNOT, rate_optimal, reconsidered, to_codes
+from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
@@ -31,6 +31,7 @@ __all__ = ["CosineField"]
 DETAIL = 6  # number of the network
 PITCH = 2  # cells from knot to knot of the smooth level
 STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
+MIN_DELTA_SAMPLES = 2**17  # smaller pictures gain less from deltas than 3,024 zeros cost
 LOOKS = 2  # at what the synthesis network makes of dependent codes, each before one more round of their search
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
 SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
@@ -55,7 +56,6 @@ class Fitted:
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
     quick: bool  # choose codes under quick prices
-    deltas: np.ndarray | None = None  # int32 [N_DELTAS] of the network's last layer, final as well
 
 
 def _network(number: int, times: int) -> Network | None:
@@ -101,6 +101,7 @@ class CosineField(Field):
         )
         tuning, image = TUNINGS[settings.tune], signal.kind == "image"
         networks = image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
+        dependent = tuning.dependent and image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd"
         return FieldSpec(
             "multihead",
             "cosine",
@@ -109,7 +110,8 @@ class CosineField(Field):
             masking=tuning.masking and image,
             synthesis=tuning.synthesis if networks else 0,
             detail=DETAIL if image and settings.synthesis == "auto" else 0,
-            dependent=tuning.dependent and image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd",
+            deltas=networks and dependent and signal.n_samples >= MIN_DELTA_SAMPLES,
+            dependent=dependent,
         )
 
     @property
@@ -172,21 +174,21 @@ class CosineField(Field):
         if fitted.spline is not None:
             codes.append(self.smooth_codes(fitted, quantiser))
             spline = codes[0][: self.signal.channels] * self._spline_step(quantiser)
-        if self.spec.deltas:
-            assert fitted.deltas is not None
-            codes.append(fitted.deltas.reshape(self.layouts[1].shape))
         layout = self.layouts[-1]
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
         scaled = self._scaled(fitted, quantiser, spline)
-        if self._network is None or not layout.dependent or not fitted.tuning.heed:
-            return (*codes, rate_optimal(scaled, layout, trade, quick=fitted.quick))
-        heads = rate_optimal(scaled, layout, trade, rounds=1)
-        for _ in range(LOOKS):
+        heeding = self._network is not None and layout.dependent and fitted.tuning.heed > 0
+        heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
+        if self.spec.deltas:
+            codes.append(self.fit_deltas(fitted, (*codes, heads), quantiser))
+        for _ in range(LOOKS * heeding):
             del scaled  # large pictures: one at a time
             scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
             heads = reconsidered(heads, scaled, layout, trade)
             if not helped:
                 break
+        if self.spec.deltas and heeding:
+            codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
         return (*codes, heads)
 
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
@@ -246,13 +248,12 @@ class CosineField(Field):
         if self._network is not None and self.spec.deltas and not deltas.fit(self._network, codes[1]):
             raise FormatError("deltas: sums beyond what single precision holds exactly")
 
-    def fit_deltas(
-        self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser, bit: float
-    ) -> np.ndarray | None:
-        """int32 [N_DELTAS]: what the network's last layer should change by to make the most of these codes, at `bit`
-        squared local steps each bit; None where nothing pays. Deltas the field has count as none."""
+    def fit_deltas(self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser) -> np.ndarray:
+        """Codes [1, N_DELTAS, 1, 1]: what the network's last layer should change by to make the most of these knots and
+        heads; 0 where nothing pays for its bits."""
         assert self._network is not None
-        weights = self.dequantize(codes, quantiser)
+        none = np.zeros(self.layouts[1].shape, np.int32)
+        weights = self.dequantize((codes[0], none, codes[-1]), quantiser)
 
         def wanted(spans: Sequence[Span]) -> np.ndarray:
             at = tuple(slice(*span) for span in spans)
@@ -266,9 +267,10 @@ class CosineField(Field):
         shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
         worth = np.einsum("au,bv,uv->ab", *shares, relative) / np.multiply.outer(*(s.sum(1) for s in shares))
         strips = self._strips([(0, n) for n in self.signal.shape])
-        return deltas.found(
-            self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bits=bit / worth.ravel()
+        found = deltas.found(
+            self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bits=BIT / worth.ravel()
         )
+        return none if found is None else found.reshape(none.shape)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)
