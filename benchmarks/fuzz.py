@@ -68,6 +68,7 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
         wide = np.repeat(picture[:3], 6, axis=1)[:, :130]  # 130 cells of a pixel: three tiles, shared spline apart
         files[f"tiles-{coder}"] = inrcodec.encode(wide, entropy=coder, grid="130x1", quality=70)
         files[f"levels-{coder}"] = levels_file(picture, coder)
+        files[f"deltas-{coder}"] = deltas_file(picture, coder)
     if mlp:
         for arch, body in (("ensemble", "siren"), ("multihead", "relu"), ("multihead", "fourier")):
             try:
@@ -88,15 +89,30 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
 
 
 def levels_file(picture: np.ndarray, coder: str) -> bytes:
-    """A picture in three progressive levels, which the encoder gives large ones only, and with a synthesis network,
-    which it keeps where that helps: both are asked for here."""
+    """A picture in three progressive levels, which the encoder gives large ones only, and with networks,
+    which it keeps where they help: both are asked for here."""
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=85, entropy=coder)).stream()
     decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
-    header = replace(read.header, levels=(3, 7), field=replace(read.header.field, synthesis=4, dependent=True))
+    header = replace(
+        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=4, detail=6, dependent=True)
+    )
     layouts = decoder.field.layouts
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
     return pack(Stream(header, tuple(payloads), read.digest, {"icc": b"not a profile", "xmp": b"<x/>"}))
+
+
+def deltas_file(picture: np.ndarray, coder: str) -> bytes:
+    """A picture that changes its synthesis network, which the encoder lets large ones do only."""
+    read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=30, entropy=coder)).stream()
+    spline, heads = codec.Decoder(read.header, max_samples=MAX_SAMPLES).codes(read.payloads)
+    header = replace(read.header, field=replace(read.header.field, synthesis=4, deltas=True))
+    layouts = codec.Decoder(header, max_samples=MAX_SAMPLES).field.layouts
+    rng = np.random.default_rng(9)
+    deltas = np.where(rng.random(layouts[1].shape) < 0.03, rng.integers(-9, 10, layouts[1].shape), 0).astype(np.int32)
+    codes = (spline, deltas, heads)
+    payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
+    return pack(Stream(header, tuple(payloads), codec.digest(codes)))
 
 
 def chunks_of(data: bytes) -> list[tuple[bytes, bytes]]:

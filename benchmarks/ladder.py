@@ -41,6 +41,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "codes alone": [_tuned(tune, dependent=False)],
         "plain rounding": [_tuned(tune, trade_corrected=0.0)],
         "half the trade": [_tuned(tune, trade_corrected=cosine.TUNINGS[tune].trade_corrected / 2)],
+        "smooth level as it fits best": [patch.object(cosine, "STIFFNESS", 0.0)],
         "smooth level's step 1/6": [patch.object(cosine, "SPLINE_STEP", 1 / 6)],
         "tables learn four times as fast": [patch.object(tables, "INCREMENT", 4 * tables.INCREMENT)],
     }

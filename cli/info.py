@@ -52,7 +52,9 @@ def _text(facts: dict[str, Any]) -> str:
         ("entropy", f"{facts['entropy']}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"),
     ]
     if facts["synthesis"]:
-        rows.append(("synthesis", f"network {facts['synthesis']} corrects the picture"))
+        fitted = ", fitted to it" if facts["deltas"] else ""
+        detail = f", network {facts['detail']} adds detail above 1×" if facts["detail"] else ""
+        rows.append(("synthesis", f"network {facts['synthesis']} corrects the picture{fitted}{detail}"))
     if facts["prior"]:
         rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights of each cell kept"))
     if facts["metadata"]:

@@ -17,10 +17,12 @@ __all__ = [
     "n_network_parameters",
     "n_parameters",
     "ptflops_style",
+    "N_DELTAS",
 ]
 
-
 SYNTHESIS_MACS = 2808  # per sample, of every released synthesis network
+DELTA_MACS = 324  # more where a file lets its last layer see the input: 12 channels, 12 outputs, 9 taps, a quarter each
+N_DELTAS = (16 + 12) * 9 * 12  # codes that change a last layer: see fields.deltas
 
 
 def n_knots(extent: int, pitch: int) -> int:
@@ -35,7 +37,7 @@ def n_parameters(header: Header) -> int:
     s, f = header.signal, header.field
     if f.body == "cosine":
         knots = prod(n_knots(n, p) for n, p in zip(s.shape, f.pitch, strict=True)) if f.pitch else 0
-        return s.n_values + (s.channels + f.masking) * knots
+        return s.n_values + (s.channels + f.masking) * knots + N_DELTAS * f.deltas
     if f.arch == "ensemble":
         return (f.kept or n_network_parameters(header)) * prod(header.heads)
     return n_network_parameters(header) + ((f.connections or f.width) + 1) * s.channels * prod(header.cells)
@@ -64,7 +66,8 @@ def macs_per_sample(header: Header) -> float:
     s, f = header.signal, header.field
     if f.body == "cosine":
         cosines, splines = sum(2 * m for m in largest_cell(header)), 4 * len(f.pitch)
-        correction = 2 * s.channels * cosines + splines + SYNTHESIS_MACS if f.synthesis else 0
+        network = SYNTHESIS_MACS + DELTA_MACS * f.deltas
+        correction = 2 * s.channels * cosines + splines + network if f.synthesis else 0
         return float(s.channels * (cosines + splines + s.channels) + correction)
     network = len(s.shape) * f.features + _mlp_macs(f, len(s.shape), s.channels)
     if f.arch == "ensemble":

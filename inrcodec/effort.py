@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from .errors import TargetError
 from .fields.base import OnStep, Progress
+from .quantize import BIT
 from .rate import solve_bytes, solve_quality, target_bytes
 from .render import widen_alpha
 from .settings import EncodeSettings
@@ -18,9 +19,6 @@ from .trial import Candidate, Trial
 
 __all__ = ["Search"]
 
-# Squared local steps that one bit is worth: the slope −dD/dR along the step. At high rate it is ln 2 / 6 = .116, on
-# photos it was measured at about .1 from 26 to 46 dB (docs/design.md), so that one constant serves every file.
-BIT = 0.1
 ROUNDS_OF_ALL = 3  # effort 9 goes through its stages again, so often at most, while they find something
 SOLVING_TRIALS = 5  # about what meeting a target a second time takes
 

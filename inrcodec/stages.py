@@ -44,9 +44,10 @@ def _network(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
         return ()
 
     def without() -> Candidate | None:
-        field = make_field(replace(best.field.spec, synthesis=0), best.field.signal, best.field.grid)
+        field = make_field(replace(best.field.spec, synthesis=0, deltas=False), best.field.signal, best.field.grid)
         plain = Candidate(field, best.candidate.fitted)
-        if settings.effort < 7 and replace(best, candidate=plain).quality_db < best.quality_db:
+        heads_alone = replace(best, candidate=plain, codes=(best.codes[0], best.codes[-1]))
+        if settings.effort < 7 and heads_alone.quality_db < best.quality_db:
             return None
         return plain
 
@@ -89,8 +90,10 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
             grid = Grid.uniform(meta.shape, cells)
             # without samples: the colour axes are those found already
             planned = CosineField.plan_spec(meta, grid, settings)
-            network = spec.synthesis if planned.pitch else 0  # a single cell has no smooth level to go with one
-            field = make_field(replace(planned, synthesis=network, rotation=spec.rotation), meta, grid)
+            # a single cell has no smooth level to go with networks
+            synthesis, detail = (spec.synthesis, spec.detail) if planned.pitch else (0, 0)
+            planned = replace(planned, synthesis=synthesis, detail=detail, deltas=spec.deltas and synthesis > 0)
+            field = make_field(replace(planned, rotation=spec.rotation), meta, grid)
             fresh = field.fit(widen_alpha(best.signal.samples, meta), settings, lambda _: None)
             return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
 

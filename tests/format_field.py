@@ -43,11 +43,41 @@ def spline_taps(x: float, n: int, pitch: int) -> dict[int, float]:
     return {i + j: tap for j, tap in enumerate(taps)}
 
 
-def residual_of(number: int, base: float, slope: int, shape: Index, detail: Callable) -> Callable[[Index], list[float]]:
-    """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
+def changed(weights: list, codes: list[int]) -> list:
+    """§9.5: weights [12][16 + 12][3][3] of the last layer"""
+    w = [[*one, *([[0] * 3 for _ in range(3)] for _ in range(12))] for one in weights]
+    lines = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
+
+    def sign(b: int, p: int) -> int:
+        return (-1) ** (b & p).bit_count()
+
+    for at, k in enumerate(codes):
+        if not k:
+            continue
+        (f, pattern), (c, b) = divmod(at // 12, 9), divmod(at % 12, 4)
+        inputs = [(f, 2)] if f < 16 else [(16 + (f - 16) // 4 * 4 + q, sign((f - 16) % 4, q)) for q in range(4)]
+        for p, s, t, (n, factor) in itertools.product(range(4), range(3), range(3), inputs):
+            w[4 * c + p][n][s][t] += factor * k * sign(b, p) * lines[pattern // 3][s] * lines[pattern % 3][t]
+    return w
+
+
+def residual_of(
+    number: int,
+    base: float,
+    slope: int,
+    shape: Index,
+    detail: Callable,
+    *,
+    deltas: list[int] | None = None,
+    times: int = 1,
+) -> Callable[[Index], list[float]]:
+    """§9.4, §9.6: a network's answer at any sample of a lattice so many times as dense. detail(sample): what it sees.
+    Both in units of e."""
     with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
         stored = {k: archive[k].tolist() for k in archive.files}
     size, n = stored["block"], len(stored["shifts"])
+    if deltas:
+        stored[f"weights_{n - 1}"] = changed(stored[f"weights_{n - 1}"], deltas)
     a = min(max((round(64 * math.log2(base)) / 64 + 4) / 3, -2), 2)
     g = min(slope / 112, 2)
     facts = [1, a, a * a, g, a * g]
@@ -64,6 +94,8 @@ def residual_of(number: int, base: float, slope: int, shape: Index, detail: Call
             gray = len(detail(inside[0])) < 3
             return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
         near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
+        if deltas and layer == n - 1:
+            near = [[near[s][t] + outputs(-1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
         high = 1536 if layer < n - 1 else 512
         result = []
         for o, (kernel, bias) in enumerate(zip(stored[f"weights_{layer}"], stored[f"bias_{layer}"], strict=True)):
@@ -79,14 +111,15 @@ def residual_of(number: int, base: float, slope: int, shape: Index, detail: Call
         return result
 
     def residual(at: Index) -> list[float]:
-        last = outputs(n - 1, at[0] // size, at[1] // size)
-        return [last[size**2 * c + size * (at[0] % size) + at[1] % size] / 64 for c in range(3)]
+        wide = times * size
+        last = outputs(n - 1, at[0] // wide, at[1] // wide)
+        return [last[wide**2 * c + wide * (at[0] % wide) + at[1] % wide] / 64 for c in range(3)]
 
     return residual
 
 
-def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]], list[float]]:
-    """§8, §9 and §11.1: values of all channels at any position, before §11.2"""
+def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callable[[Sequence[float]], list[float]]:
+    """§8, §9 and §11.1: values of all channels at any position, before §11.2, for an output of that scale"""
     length = struct.unpack_from("<I", data, 8)[0]
     _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
     kind, shape, channels, _, colour = signal[:5]
@@ -94,7 +127,7 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    _, _, pitch, quaternion, masking, synthesis, dependent = field
+    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas = field
 
     def mask_at(x: Sequence[float]) -> float:
         """§8: the factor of the steps at a position"""
@@ -142,7 +175,7 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
             for picked in itertools.product(*(t.items() for t in taps)):
                 tap = math.prod(t for _, t in picked)
                 for c in range(channels):
-                    smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * tap
+                    smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q / 4 * tap
         return y, smooth
 
     base = q * (1 + slope / 16 * 0.3)
@@ -154,7 +187,11 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
     def detail(at: Index) -> list[float]:
         return [v / local_step(at) for v in sums(tuple(i + 0.5 for i in at), False)[0]]
 
-    residual = residual_of(synthesis, base, slope, shape, detail) if synthesis else None
+    residual = (
+        residual_of(synthesis, base, slope, shape, detail, deltas=codes[1].ravel().tolist() if deltas else None)
+        if synthesis
+        else None
+    )
 
     @functools.cache
     def correction(c: int, u: Index, cell: Index) -> float:
@@ -168,6 +205,46 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
             at = tuple(i for i, _ in picked)
             total += residual(at)[c] * local_step(at) * math.prod(v for _, v in picked)
         return total
+
+    coloured = range(3 if colour in (3, 4) else 1)
+    finer = [[2 * a for a in b] for b in borders]
+
+    def seen(at: Index) -> list[float]:
+        return [12 * v for v in sums(tuple(i + 0.5 for i in at), bool(synthesis))[0]]
+
+    added = residual_of(detailed, base, slope, shape, seen, times=2) if detailed else None
+
+    @functools.cache
+    def addition(c: int, u: Index, cell: Index) -> float:
+        """§9.6: what a head of the finer field gains"""
+        if c not in coloured or any(k + 0.5 >= scale * n for k, n in zip(u, largest, strict=True)):
+            return 0.0
+        lines = [
+            {i: v for i in range(2 * n) if (v := phi(i + 0.5, k, b, j))}
+            for n, k, b, j in zip(shape, u, finer, cell, strict=True)
+        ]
+        total = 0.0
+        for picked in itertools.product(*(line.items() for line in lines)):
+            total += added(tuple(i for i, _ in picked))[c] / 12 * math.prod(v for _, v in picked)
+        return min(scale - 1, 1) * total
+
+    def detail_at(x: Sequence[float]) -> list[float]:
+        """§9.6: what the finer field is more than the corrected one: it has the same functions below M"""
+        y = [0.0] * channels
+        bases = [
+            {
+                (k, c): v
+                for c in range(m[i])
+                for k in range(finer[i][c + 1] - finer[i][c])
+                if (v := phi(2 * x[i], k, finer[i], c))
+            }
+            for i in range(d)
+        ]
+        for picked in itertools.product(*(basis.items() for basis in bases)):
+            u, cell = (tuple(pair[i] for pair, _ in picked) for i in range(2))
+            for c in coloured:
+                y[c] += addition(c, u, cell) * math.prod(v for _, v in picked)
+        return y
 
     n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
     rotation = np.eye(channels)
@@ -184,6 +261,8 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
 
     def value(x: Sequence[float]) -> list[float]:
         y = [a + b for a, b in zip(*sums(tuple(x), bool(synthesis)), strict=True)]
+        if detailed and scale > 1:
+            y = [a + b for a, b in zip(y, detail_at(x), strict=True)]
         centre = 0 if kind == 2 else 0.5
         return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
 

@@ -73,13 +73,16 @@ def magnitudes_of(symbol: int) -> tuple[int, int]:
 
 
 class Tables:
-    """§6.3, and §7.10 for labels"""
+    """§6.3, and §7.10 for labels and deltas"""
 
     def __init__(self, kind: str) -> None:
         self.signed = kind not in ("labels", "learned")
         if kind == "labels":
             votes = itertools.product((0, 1), range(5), range(5))
             self.rows = [[max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes]
+            return
+        if kind == "sparse":
+            self.rows = [[4096, *(max(1, 600 // (v + 3) ** 2) for v in range(1, N_SYMBOLS))]]
             return
         self.rows = [[int(c) for c in row] for row in starting_counts(kind)]
 
@@ -135,6 +138,8 @@ def decode(data: bytes) -> list[np.ndarray]:
         if field[2]:
             knots = [max(1, (2 * n + p) // (2 * p)) + 3 if p else 1 for n, p in zip(shape, field[2], strict=True)]
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
+        if field[7]:
+            tensors.append(("sparse", (1, 3024, 1, 1), 1, [0] * 3024))
         tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
     else:
         arch, body, width, depth, _, features, _, connections, segments, prior, kept = field
@@ -163,8 +168,8 @@ def decode(data: bytes) -> list[np.ndarray]:
     heads = len(tensors) - 1
     plan = [[(heads, t, low, high)] for low, high in itertools.pairwise(bounds) for t in tiles]
     if heads:
-        whole = (0, tuple((0, n) for n in tensors[0][1][1 + tensors[0][2] :]), 0, 1)
-        plan = [[whole, *plan[0]], *plan[1:]] if len(tiles) == 1 else [[whole], *plan]
+        whole = [(i, tuple((0, n) for n in full[1 + f :]), 0, 1) for i, (_, full, f, _) in enumerate(tensors[:-1])]
+        plan = [[*whole, *plan[0]], *plan[1:]] if len(tiles) == 1 else [whole, *plan]
     assert len(plan) == len(payloads)
     codes = [np.zeros(t[1], np.int32) for t in tensors]
     states: dict = {}
@@ -221,7 +226,7 @@ def read_planes(
         for u in itertools.product(*map(range, frequencies))
         for k in itertools.product(*map(range, cells))
         for c in range(full[0])
-        if kind in ("smooth", "plain", "labels")
+        if kind in ("smooth", "sparse", "plain", "labels")
         or (low <= sum(u) < high and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(len(u))))
     ]
     n, planes = raw[0], []

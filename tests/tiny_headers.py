@@ -55,7 +55,15 @@ COLOUR = replace(
     GRAY,
     signal=SignalMeta("image", (3, 5), 3, "u1", "rgb"),
     field=FieldSpec(
-        "multihead", "cosine", pitch=(0, 4), rotation=(127, -3, 0, -127), masking=True, synthesis=5, dependent=True
+        "multihead",
+        "cosine",
+        pitch=(0, 4),
+        rotation=(127, -3, 0, -127),
+        masking=True,
+        synthesis=5,
+        detail=6,
+        dependent=True,
+        deltas=True,
     ),
 )
 

@@ -40,6 +40,7 @@ N_CONTEXTS = {
     "time": N_CLASSES * N_TIME_BANDS * 2 * 2,
     "smooth": N_CLASSES * 2,
     "plain": N_PLAIN_BANDS,
+    "sparse": 1,
     "labels": N_LABEL_CONTEXTS,
 }
 UNSIGNED = ("labels", "learned")  # kinds whose passes hold no negative values
@@ -284,6 +285,7 @@ _MODELS: dict[str, Any] = {
     "time": TimeTile,
     "smooth": SmoothTile,
     "plain": PlainTile,
+    "sparse": PlainTile,
     "labels": LabelTile,
 }
 

@@ -1,9 +1,10 @@
 """Turns the linear field's picture into what a small network, trained ahead, finds missing in it.
 
-At scale 1, on the sample lattice, the network sees the field's detail (its value less the smooth level's) in units of
-the local step and answers with a residual in the same units. The field's heads take it up from there, so that the sum
-is a function of any real position. The network is a few 3×3 convolutions of blocks of samples in whole numbers that
-float32 holds exactly: regions, tiles and machines agree to the last bit.
+At scale 1, on the sample lattice, the synthesis network sees the field's detail (its value less the smooth level's) in
+units of the local step and answers with a residual in the same units. The field's heads take it up from there, so that
+the sum is a function of any real position. A second one, of detail, sees that at scale 1 and answers with what it lacks
+at twice the samples: for scales above 1, where the heads' frequencies end. Either is a few 3×3 convolutions of blocks
+of samples in whole numbers that float32 holds exactly: regions, tiles and machines agree to the last bit.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
 from .bases import Span
 
-__all__ = ["MIDDLE", "MIN_SCALE", "facts", "residual", "seen"]
+__all__ = ["DETAIL_UNIT", "MIDDLE", "MIN_SCALE", "facts", "hidden", "residual", "seen"]
 
 MIN_SCALE = 0.45  # thumbnails stay cheap: nothing is corrected below (at 0.4 it would be some .3 dB)
 MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are compared
+DETAIL_UNIT = 1 / 12  # what a detail network sees and answers is in these, not in steps: edges are as large at any step
 COLOURS = 3  # the network's; a gray picture has its two chromas zero
 STRIP_ROWS = 128  # of samples at least, where a picture is seen in strips: each sees its margin besides
 BLOCK_ROWS = 32  # of the network's lattice, convolved at a time: bounds the float32 scratch
@@ -45,21 +47,46 @@ def seen(network: Network, spans: Sequence[Span], shape: Sequence[int]) -> list[
 def residual(
     network: Network, condition: np.ndarray, spans: Sequence[Span], shape: Sequence[int], see: See
 ) -> np.ndarray:
-    """The residual, float64 [*n, C or fewer], at the samples in spans of a picture of that shape. Beyond the picture's
-    border the network sees its outermost samples again."""
-    wide, there = _wide(network, spans), seen(network, spans, shape)
+    """The residual, float64 [*n, C or fewer], at the samples in spans of a picture of that shape; of a network with
+    `times`, at so many times as many per axis. Beyond the picture's border it sees the outermost samples again."""
+    there = seen(network, spans, shape)
     detail, unit = see(there)
-    colours = COLOURS if detail.shape[-1] >= COLOURS else 1
-    x = np.zeros((COLOURS, *(b - a for a, b in there)), np.float32)
-    for c in range(colours):
+    x = _inputs(network, spans, shape, detail / unit)
+    y = convolve(network, condition, x)[: COLOURS if detail.shape[-1] >= COLOURS else 1]
+    times = network.times
+    starts = [a % network.block for a, _ in spans]
+    inner = [slice(times * s, times * (s + b - a)) for (a, b), s in zip(spans, starts, strict=True)]
+    unit = unit[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, there, strict=True))]
+    if times > 1:
+        unit = unit.repeat(times, 0).repeat(times, 1)
+    return np.moveaxis(y[(slice(None), *inner)], 0, -1) * (unit / OUTPUT_UNIT)
+
+
+def hidden(
+    network: Network, condition: np.ndarray, spans: Sequence[Span], shape: Sequence[int], scaled: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the last layer sees at the samples in spans, whole numbers float32 [filters, h + 2, w + 2], by blocks with
+    one more on every side, and what the network sees there, [3 · block², h + 2, w + 2]. scaled: the field's detail
+    in local steps [*n, C] at the samples `seen` names."""
+    x = _blocks(_inputs(network, spans, shape, scaled), network.block)
+    *before, _ = network.layers
+    y = x
+    for layer in before:
+        y = _layer(y, _taps(layer), np.rint(layer.bias @ condition).astype(np.float32), layer)
+    edge = len(before)
+    return y, x[:, edge:-edge, edge:-edge]
+
+
+def _inputs(network: Network, spans: Sequence[Span], shape: Sequence[int], scaled: np.ndarray) -> np.ndarray:
+    """Whole numbers float32 [3, H, W]: what a network sees around the samples in spans, from the detail in local steps
+    at the samples `seen` names."""
+    wide, there = _wide(network, spans), seen(network, spans, shape)
+    x = np.zeros((COLOURS, *scaled.shape[:-1]), np.float32)
+    for c in range(COLOURS if scaled.shape[-1] >= COLOURS else 1):
         # not a number: 0, as everywhere
-        scaled = np.rint(detail[..., c] / unit[..., 0] * INPUT_UNIT)
-        x[c] = np.nan_to_num(np.clip(scaled, -INPUT_LIMIT, INPUT_LIMIT))
-    x = np.pad(x, [(0, 0), *((t - w, v - u) for (w, v), (t, u) in zip(wide, there, strict=True))], mode="edge")
-    y = convolve(network, condition, x)[:colours]
-    inner = [slice(a - w - network.margin, b - w - network.margin) for (a, b), (w, _) in zip(spans, wide, strict=True)]
-    kept = tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, there, strict=True))
-    return np.moveaxis(y[(slice(None), *inner)], 0, -1) * (unit[kept] / OUTPUT_UNIT)
+        x[c] = np.nan_to_num(np.clip(np.rint(scaled[..., c] * INPUT_UNIT), -INPUT_LIMIT, INPUT_LIMIT))
+    around = [(t - w, v - u) for (w, v), (t, u) in zip(wide, there, strict=True)]
+    return np.pad(x, [(0, 0), *around], mode="edge")
 
 
 def _wide(network: Network, spans: Sequence[Span]) -> list[Span]:
@@ -69,16 +96,29 @@ def _wide(network: Network, spans: Sequence[Span]) -> list[Span]:
 
 
 def convolve(network: Network, condition: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Whole numbers float32 [3, H, W] -> [3, H − 2 margin, W − 2 margin], H and W multiples of the block."""
+    """Whole numbers float32 [3, H, W] -> [3, H − 2 margin, W − 2 margin], H and W multiples of the block; of a network
+    with `times` so many times as many rows and columns."""
     b = network.block
+    x = inputs = _blocks(x, b)
+    for i, layer in enumerate(network.layers):
+        if layer.weights.shape[1] > len(x):  # a file's deltas look at what the network saw as well
+            x = np.concatenate([x, inputs[:, i:-i, i:-i]])
+        x = _layer(x, _taps(layer), np.rint(layer.bias @ condition).astype(np.float32), layer)
     c, h, w = x.shape
-    x = x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
-    for layer in network.layers:
-        bias = np.rint(layer.bias @ condition).astype(np.float32)
-        taps = [np.ascontiguousarray(layer.weights[..., k].transpose(0, 2, 1).reshape(len(bias), -1)) for k in range(3)]
-        x = _layer(x, taps, bias, layer)
-    c, h, w = x.shape
+    b *= network.times
     return x.reshape(c // b**2, b, b, h, w).transpose(0, 3, 1, 4, 2).reshape(c // b**2, h * b, w * b)
+
+
+def _blocks(x: np.ndarray, b: int) -> np.ndarray:
+    """[C, H, W] -> [C · b², H / b, W / b]."""
+    c, h, w = x.shape
+    return x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
+
+
+def _taps(layer: Layer) -> list[np.ndarray]:
+    """Per column of the kernel a matrix [O, 3 · I]."""
+    w = layer.weights
+    return [np.ascontiguousarray(w[..., k].transpose(0, 2, 1).reshape(len(w), -1)) for k in range(3)]
 
 
 def _layer(x: np.ndarray, taps: Sequence[np.ndarray], bias: np.ndarray, layer: Layer) -> np.ndarray:
