@@ -81,7 +81,7 @@ def _sample_beside_decode(run: Run) -> str:
     file = inrcodec.open(path)
     decoded = file.decode(scale=2)
     index = np.random.default_rng(0).integers(0, decoded.shape[:2], (2000, 2))
-    sampled = np.asarray(file.sample((index + 0.5) / 2))
+    sampled = np.asarray(file.sample((index + 0.5) / 2, scale=2))
     values = sampled.astype(np.float64) if sampled.dtype.kind == "u" else 255 * np.clip(sampled, 0, 1)
     beyond = np.abs(values - decoded[index[:, 0], index[:, 1]]).max() - 0.5
     return f"{max(0.0, float(beyond)):.6f}"

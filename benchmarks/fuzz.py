@@ -89,12 +89,14 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
 
 
 def levels_file(picture: np.ndarray, coder: str) -> bytes:
-    """A picture in three progressive levels, which the encoder gives large ones only, and with a synthesis network,
-    which it keeps where that helps: both are asked for here."""
+    """A picture in three progressive levels, which the encoder gives large ones only, and with networks,
+    which it keeps where they help: both are asked for here."""
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=85, entropy=coder)).stream()
     decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
-    header = replace(read.header, levels=(3, 7), field=replace(read.header.field, synthesis=4, dependent=True))
+    header = replace(
+        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=4, detail=6, dependent=True)
+    )
     layouts = decoder.field.layouts
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
     return pack(Stream(header, tuple(payloads), read.digest, {"icc": b"not a profile", "xmp": b"<x/>"}))

@@ -102,14 +102,16 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
 
 
 class Net(nn.Module):
-    """The network in floats, everything in local steps."""
+    """The network in floats, everything in local steps. signed: units of the first layer that pass both signs on; the
+    answer has `times` samples per sample and axis."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: int = UNITS, signed: int = SIGNED, filters: int = FILTERS, times: int = 1) -> None:
         super().__init__()
         colours = 3 * BLOCK**2
-        self.first = nn.Conv2d(colours, UNITS, 3, bias=False)
-        self.second = nn.Conv2d(UNITS, 2 * FILTERS, 3, bias=False)
-        self.third = nn.Conv2d(FILTERS, colours, 3, bias=False)
+        self.signed, self.filters, self.times = signed, filters, times
+        self.first = nn.Conv2d(colours, units, 3, bias=False)
+        self.second = nn.Conv2d(units, 2 * filters, 3, bias=False)
+        self.third = nn.Conv2d(filters, colours * times**2, 3, bias=False)
         self.layers = (self.first, self.second, self.third)
         self.biases = nn.ParameterList(torch.zeros(len(layer.weight), FACTS) for layer in self.layers)
         self.margin = BLOCK * len(self.layers)
@@ -117,18 +119,18 @@ class Net(nn.Module):
             for layer, gain in zip(self.layers, (0.3, 1.0, 0.0), strict=True):
                 layer.weight.normal_(0, gain * (2 / (9 * layer.in_channels)) ** 0.5)
             # gates start ajar: the filters behind them learn at once
-            self.second.weight[FILTERS:].mul_(0.2)
-            self.biases[1][FILTERS:, 0] = torch.linspace(0.2, 0.8, FILTERS)
+            self.second.weight[filters:].mul_(0.2)
+            self.biases[1][filters:, 0] = torch.linspace(0.2, 0.8, filters)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         top = HIDDEN_LIMIT / HIDDEN_UNIT
         bias = [(condition @ b.T)[:, :, None, None] for b in self.biases]
         x = functional.pixel_unshuffle(x.clamp(-INPUT_LIMIT / INPUT_UNIT, INPUT_LIMIT / INPUT_UNIT), BLOCK)
         x = self.first(x) + bias[0]
-        x = torch.cat([x[:, :SIGNED].clamp(-top, top), x[:, SIGNED:].clamp(0, top)], 1)
+        x = torch.cat([x[:, : self.signed].clamp(-top, top), x[:, self.signed :].clamp(0, top)], 1)
         filters, gates = (self.second(x) + bias[1]).chunk(2, 1)
         x = self.third(filters.clamp(-top, top) * gates.clamp(0, 1)) + bias[2]
-        return functional.pixel_shuffle(x, BLOCK)
+        return functional.pixel_shuffle(x, self.times * BLOCK)
 
 
 def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: int) -> list[torch.Tensor]:
@@ -181,7 +183,7 @@ def whole_numbers(net: Net) -> dict[str, np.ndarray]:
         weights.append(np.rint(w * 2**bits))
         biases.append(b * unit * 2**bits)
         shifts.append(bits + round(np.log2(unit / out)))
-    return arrays(BLOCK, weights, biases, shifts=shifts, signed=(SIGNED, FILTERS, 3 * BLOCK**2))
+    return arrays(BLOCK, weights, biases, shifts=shifts, signed=(net.signed, net.filters, len(net.third.weight)))
 
 
 def eyes(luma: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:

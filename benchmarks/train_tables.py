@@ -1,6 +1,7 @@
 """Counts the range coder's starting tables from photos and sounds, and writes the package's tables_N.npz.
 
-    python benchmarks/train_tables.py PHOTO_DIR SOUND_DIR [OUT]
+    python benchmarks/train_tables.py PHOTO_DIR SOUND_DIR [-o OUT]
+    python benchmarks/train_tables.py PHOTO_DIR [-o OUT]    # the smooth level's only, the others as they are; seconds
 
 Photos are halved until no side is over 1,024 (their own compression must not be learned), coded at steps from fine
 to coarse under both tunes, all symbols counted by context (those of the learned contexts come with their network, from
@@ -10,7 +11,7 @@ scales. Prints the digest that priors/tables.py pins.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,9 @@ class Observer:
         return np.ones((N_CONTEXTS[kind], N_SYMBOLS), np.int64)
 
 
-def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.ndarray) -> None:
+def count(
+    observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.ndarray, *, only_smooth: bool = False
+) -> None:
     for tune in ("psnr", "perceptual"):
         settings = EncodeSettings(tune=tune)
         grid = Grid.fitting(meta.shape)
@@ -52,8 +55,13 @@ def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.n
         field = CosineField(spec, meta, grid)
         fitted = field.fit(samples, settings, lambda _: None)
         for step in steps * fitted.tuning.first_step:
-            codes = field.quantize(fitted, field.quantiser(fitted, settings, float(step)))
+            quantiser = field.quantiser(fitted, settings, float(step))
             *knots, heads = field.layouts
+            if only_smooth:
+                codes = [field.smooth_codes(fitted, quantiser)]
+                RangeCoder(observer.starting_counts, context_networks).encode(codes, knots, plan(knots, ()))
+                continue
+            codes = field.quantize(fitted, quantiser)
             if len(meta.shape) == 2:  # volumes are coded by what pictures teach: as volumes one sample deep
                 # [C, M, M', *cells] -> [C, M, M', 1, *cells, 1]
                 codes = (*codes[:-1], codes[-1][:, :, :, None, ..., None])
@@ -64,8 +72,12 @@ def count(observer: Observer, samples: np.ndarray, meta: SignalMeta, steps: np.n
 
 
 def main() -> None:
-    photos, sounds = Path(sys.argv[1]), Path(sys.argv[2])
-    out = sys.argv[3] if len(sys.argv) > 3 else Path(tables.__file__).parent / tables.FILE
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("sounds", type=Path, nargs="?")
+    parser.add_argument("-o", "--output", type=Path, default=Path(tables.__file__).parent / tables.FILE)
+    asked = parser.parse_args()
+    photos, sounds, out = asked.photos, asked.sounds, asked.output
     observer = Observer()
     learn = AdaptiveTables._learn
 
@@ -82,9 +94,9 @@ def main() -> None:
             picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
         samples = np.asarray(picture, np.float32) / 255
         meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
-        count(observer, samples, meta, PICTURE_STEPS)
+        count(observer, samples, meta, PICTURE_STEPS, only_smooth=sounds is None)
         print(path.name, *picture.size, flush=True)
-    for path in sorted(p for p in sounds.iterdir() if p.suffix in (".flac", ".wav")):
+    for path in sorted(p for p in sounds.iterdir() if p.suffix in (".flac", ".wav")) if sounds else ():
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         if len(samples) < 4096:
             continue
@@ -96,6 +108,8 @@ def main() -> None:
         symbols, _ = split(np.abs(np.rint(rng.normal(0, sigma, 4000)).astype(np.int64)))
         observer.totals["plain"] += np.bincount(symbols, minlength=N_SYMBOLS)
     made = tables.from_counts(observer.totals)
+    if sounds is None:
+        made = {kind: made[kind] if kind == "smooth" else tables.starting_counts(kind) for kind in made}
     np.savez_compressed(out, **made)
     print(f"{out}: sha256 {tables.digest(made)}")
 

@@ -53,7 +53,8 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     if facts["synthesis"]:
         fitted = ", fitted to it" if facts["deltas"] else ""
-        rows.append(("synthesis", f"network {facts['synthesis']} corrects the picture{fitted}"))
+        detail = f", network {facts['detail']} adds detail above 1×" if facts["detail"] else ""
+        rows.append(("synthesis", f"network {facts['synthesis']} corrects the picture{fitted}{detail}"))
     if facts["prior"]:
         rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights of each cell kept"))
     if facts["metadata"]:

@@ -42,7 +42,7 @@ def pack_header(header: Header) -> bytes:
         list(header.cells),
         [ARCHS[f.arch], BODIES[f.body]]
         + (
-            [list(f.pitch), list(f.rotation), int(f.masking), f.synthesis, int(f.dependent), int(f.deltas)]
+            [list(f.pitch), list(f.rotation), int(f.masking), f.synthesis, f.detail, int(f.dependent), int(f.deltas)]
             if f.body == "cosine"
             else [f.width, f.depth, f.omega, f.features, f.seed, f.connections, f.segments, f.prior, f.kept]
         ),
@@ -139,7 +139,7 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
     arch_id, body_id, *more = values
     arch, body = named(arch_id, ARCHS, "arch"), named(body_id, BODIES, "body")
     if body == "cosine":
-        pitch, quaternion, masking, synthesis, dependent, deltas = more
+        pitch, quaternion, masking, synthesis, detail, dependent, deltas = more
         if arch != "multihead" or len(pitch) not in (0, len(meta.shape)):
             raise FormatError("malformed field")
         pitch = tuple(integer(p, 0, 2**31, "pitch") for p in pitch)
@@ -150,6 +150,7 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
         quaternion = tuple(integer(q, -127, 127, "quaternion") for q in quaternion)
         masking = bool(integer(masking, 0, int(bool(pitch)), "masking"))
         integer(synthesis, 0, 2**16 if pitch and meta.kind == "image" else 0, "synthesis network")
+        integer(detail, 0, 2**16 if pitch and meta.kind == "image" else 0, "detail network")
         dependent = bool(integer(dependent, 0, int(len(meta.shape) == 2), "dependent quantisation"))
         deltas = bool(integer(deltas, 0, int(synthesis > 0), "deltas"))
         return FieldSpec(
@@ -159,6 +160,7 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
             rotation=quaternion,
             masking=masking,
             synthesis=synthesis,
+            detail=detail,
             dependent=dependent,
             deltas=deltas,
         )

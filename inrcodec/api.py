@@ -116,6 +116,7 @@ class Reader:
         prior: Prior | str | os.PathLike[str] | None = None,
     ) -> None:
         self._owned: BinaryIO | None = None
+        self._corrected: tuple[float, tuple[np.ndarray, ...]] | None = None  # at that scale, for `sample`
         self._given = prior
         if isinstance(source, bytes | bytearray | memoryview):
             self._file = InrFile.of_bytes(bytes(source), partial=partial)
@@ -201,15 +202,24 @@ class Reader:
         del codes  # of a large picture: as much memory again
         return decoder.render(weights, settings, sample_type)
 
-    def sample(self, coords: np.ndarray) -> np.ndarray:
+    def sample(self, coords: np.ndarray, *, scale: float = 1.0) -> np.ndarray:
         """The function itself: float64 values [N, C] at positions [N, D] in sample units, axes in array order (y, x
-        for pictures); the first sample's centre is ½. Pictures are in [0, 1], sounds in [-1, 1]; not clipped."""
+        for pictures); the first sample's centre is ½. Pictures are in [0, 1], sounds in [-1, 1]; not clipped.
+
+        scale: what `decode` at that scale evaluates. Above 1 a picture's detail network adds what samples are too
+        coarse for; from 2 on all of it. Raises ValueError below 1: a position has no neighbours to average over.
+        """
         import numpy as np
 
         points = np.asarray(coords, np.float64)
         if points.ndim != 2 or points.shape[1] != len(self.header.signal.shape) or not np.isfinite(points).all():
             raise ValueError(f"coords must be finite, [N, {len(self.header.signal.shape)}]")
-        return self._decoder(MAX_SAMPLES).sample(self._weights, points)
+        if not scale >= 1:  # NaN fails as well
+            raise ValueError(f"scale {scale:g}: wanted 1 or more")
+        decoder, scale = self._decoder(MAX_SAMPLES), min(scale, 2.0)
+        if self._corrected is None or self._corrected[0] != scale:
+            self._corrected = scale, decoder.correct(self._weights, scale)
+        return decoder.sample(self._corrected[1], points)
 
     def verify(self, *, max_samples: int = MAX_SAMPLES) -> None:
         """Check every CRC, decode every code, compare their hash. Raises FormatError, LimitError."""
@@ -249,6 +259,7 @@ class Reader:
             "macs_per_sample": macs_per_sample(h),
             "flops": flops(h),
             "synthesis": h.field.synthesis,
+            "detail": h.field.detail,
             "deltas": h.field.deltas,
             "entropy": h.coder,
             "levels": len(h.levels) + 1,
@@ -280,7 +291,7 @@ class Reader:
     def _weights(self) -> tuple[np.ndarray, ...]:
         decoder = self._decoder(MAX_SAMPLES)
         codes = decoder.codes([self._file.payload(i) for i in range(self.header.n_chunks)])
-        return decoder.correct(decoder.weights(codes))
+        return decoder.weights(codes)
 
     def _check_digest(self, codes: tuple[np.ndarray, ...]) -> None:
         from .codec import digest

@@ -105,11 +105,11 @@ class Decoder:
         with _within_memory(), np.errstate(all="ignore"):
             return self.field.dequantize(codes, self.header.quantiser)
 
-    def correct(self, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Weights made ready for `sample` wherever it is, so that it does not do so at every call."""
+    def correct(self, weights: Sequence[np.ndarray], scale: float = 1.0) -> tuple[np.ndarray, ...]:
+        """Weights made ready for `sample` wherever it is."""
         with _within_memory(), np.errstate(all="ignore"):
             everywhere = [np.array([0.0, n]) for n in self.header.signal.shape]
-            return self.field.correct(weights, everywhere, (1.0,) * len(everywhere))
+            return self.field.correct(weights, everywhere, (scale,) * len(everywhere))
 
     def render(
         self, weights: Sequence[np.ndarray], settings: DecodeSettings, sample_type: str | None = None
@@ -126,10 +126,10 @@ class Decoder:
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
         """float64 [N, C] at positions coords [N, D] in sample units (the first sample's centre is ½); pictures in
-        [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped."""
+        [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped. weights: from `correct`."""
         meta = self.header.signal
         with _within_memory(), np.errstate(all="ignore"):
-            values = narrow_alpha(self.field.sample(self.correct(weights), coords), meta)
+            values = narrow_alpha(self.field.sample(weights, coords), meta)
             return meta.offset + meta.scale * values if meta.kind == "array" else values
 
 

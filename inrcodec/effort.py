@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from .errors import TargetError
 from .fields.base import OnStep, Progress
+from .quantize import BIT
 from .rate import solve_bytes, solve_quality, target_bytes
 from .render import widen_alpha
 from .settings import EncodeSettings
 from .signals import Signal, normalise
 from .stages import STAGES, Stage
 from .stream import MAX_MDB, Stream
-from .trial import BIT, Candidate, Trial
+from .trial import Candidate, Trial
 
 __all__ = ["Search"]
 

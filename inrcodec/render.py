@@ -16,6 +16,7 @@ from .signals import SignalMeta, expand
 __all__ = ["Lattice", "lattice", "narrow_alpha", "render", "widen_alpha"]
 
 BLOCK_VALUES = 2**20  # evaluated at a time
+BAND_VALUES = 2**25  # corrected at a time: twice the samples have four times the weights
 # Alpha is fitted 8 % wider than [0, 1] and clipped back: flat opaque and clear areas stay exactly flat although
 # their weights are quantised.
 ALPHA_MARGIN = 0.08
@@ -102,16 +103,19 @@ def render(field: Field, weights: Sequence[np.ndarray], out: Lattice) -> np.ndar
     others = [out.positions(d, out.start[d], out.stop[d], times[d]) for d in range(1, len(out.start))]
     per_row = prod(len(x) for x in others) * times[0] * out.meta.channels
     rows = max(1, BLOCK_VALUES // per_row)
-    weights = field.correct(weights, [out.positions(0, out.start[0], out.stop[0], times[0]), *others], out.scale)
+    band = rows * max(1, BAND_VALUES // (rows * per_row))
     blocks = []
-    for first in range(out.start[0], out.stop[0], rows):
-        last = min(first + rows, out.stop[0])
-        values = field.render(weights, [out.positions(0, first, last, times[0]), *others], dense)
-        for axis, k in enumerate(times):
-            if k > 1:
-                shape = (*values.shape[:axis], values.shape[axis] // k, k, *values.shape[axis + 1 :])
-                values = values.reshape(shape).mean(axis + 1)
-        blocks.append(expand(narrow_alpha(values, out.meta), out.meta))
+    for top in range(out.start[0], out.stop[0], band):
+        bottom = min(top + band, out.stop[0])
+        corrected = field.correct(weights, [out.positions(0, top, bottom, times[0]), *others], out.scale)
+        for first in range(top, bottom, rows):
+            last = min(first + rows, bottom)
+            values = field.render(corrected, [out.positions(0, first, last, times[0]), *others], dense)
+            for axis, k in enumerate(times):
+                if k > 1:
+                    shape = (*values.shape[:axis], values.shape[axis] // k, k, *values.shape[axis + 1 :])
+                    values = values.reshape(shape).mean(axis + 1)
+            blocks.append(expand(narrow_alpha(values, out.meta), out.meta))
     return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 

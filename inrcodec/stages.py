@@ -10,7 +10,7 @@ from .fields.cosine import CosineField
 from .grid import Grid
 from .render import widen_alpha
 from .settings import EncodeSettings
-from .trial import BIT, Candidate, Trial
+from .trial import Candidate, Trial
 
 __all__ = ["STAGES", "Rival", "Stage"]
 
@@ -46,7 +46,8 @@ def _network(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
     def without() -> Candidate | None:
         field = make_field(replace(best.field.spec, synthesis=0, deltas=False), best.field.signal, best.field.grid)
         plain = Candidate(field, best.candidate.fitted)
-        if settings.effort < 7 and replace(best, candidate=plain).quality_db < best.quality_db:
+        heads_alone = replace(best, candidate=plain, codes=(best.codes[0], best.codes[-1]))
+        if settings.effort < 7 and heads_alone.quality_db < best.quality_db:
             return None
         return plain
 
@@ -89,31 +90,16 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
             grid = Grid.uniform(meta.shape, cells)
             # without samples: the colour axes are those found already
             planned = CosineField.plan_spec(meta, grid, settings)
-            network = spec.synthesis if planned.pitch else 0  # a single cell has no smooth level to go with one
-            kept = replace(planned, synthesis=network, rotation=spec.rotation, deltas=spec.deltas and network > 0)
-            field = make_field(kept, meta, grid)
+            # a single cell has no smooth level to go with networks
+            synthesis, detail = (spec.synthesis, spec.detail) if planned.pitch else (0, 0)
+            planned = replace(planned, synthesis=synthesis, detail=detail, deltas=spec.deltas and synthesis > 0)
+            field = make_field(replace(planned, rotation=spec.rotation), meta, grid)
             fresh = field.fit(widen_alpha(best.signal.samples, meta), settings, lambda _: None)
-            return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning, deltas=fitted.deltas))
+            return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
 
         return make
 
     return [Rival(Grid.uniform(meta.shape, cells).name, on(cells)) for cells in grids if cells != best.field.grid.cells]
-
-
-def _deltas(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
-    """The network's last layer changed for this file."""
-    field, fitted = best.field, best.candidate.fitted
-    if not isinstance(field, CosineField) or not field.spec.synthesis:
-        return ()
-
-    def changed() -> Candidate | None:
-        found = field.fit_deltas(fitted, best.codes, best.quantiser, BIT)
-        if found is None:
-            return None
-        with_them = make_field(replace(field.spec, deltas=True), field.signal, field.grid)
-        return Candidate(with_them, replace(fitted, deltas=found))
-
-    return (Rival(f"fitted to {field.grid.name}", changed),)
 
 
 # In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best
@@ -123,6 +109,5 @@ STAGES = {
         Stage("network", 2, _network),
         Stage("cells", 7, _cells),
         Stage("shape", 9, _shape),
-        Stage("deltas", 7, _deltas),
     )
 }

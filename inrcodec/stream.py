@@ -53,6 +53,7 @@ class FieldSpec:
     rotation: tuple[int, ...] = ()  # cosine: colour.rotation's quaternion; () the fixed rotation
     masking: bool = False  # cosine: the smooth level has one channel more, of step sizes by region
     synthesis: int = 0  # cosine: id of the network that corrects the picture; 0 none
+    detail: int = 0  # cosine: id of the network that knows what is missing above scale 1; 0 none
     deltas: bool = False  # with a synthesis network: the file changes its last layer
     dependent: bool = False  # cosine on two axes: the heads' quantiser depends on the codes before
 

@@ -19,12 +19,9 @@ from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, normalise
 from .stream import MAX_MDB, Header, Part, Quantiser, Stream, TensorLayout, n_tiles, plan
 
-__all__ = ["BIT", "Candidate", "Trial", "digest", "quality_db"]
+__all__ = ["Candidate", "Trial", "digest", "quality_db"]
 
 DIGEST_BYTES = 8
-# Squared local steps that one bit is worth: the slope −dD/dR along the step. At high rate it is ln 2 / 6 = .116, on
-# photos it was measured at about .1 from 26 to 46 dB (docs/design.md), so that one constant serves every file.
-BIT = 0.1
 LEVEL_BYTES = 2048  # a progressive level is worth its framing from about here on
 MAX_LEVELS = 4
 ZSTD_MARGIN = 1.25  # a quick zstd pass must come this close to the range coder before the slow one is tried

@@ -62,9 +62,17 @@ def changed(weights: list, codes: list[int]) -> list:
 
 
 def residual_of(
-    number: int, base: float, slope: int, shape: Index, detail: Callable, *, deltas: list[int] | None
+    number: int,
+    base: float,
+    slope: int,
+    shape: Index,
+    detail: Callable,
+    *,
+    deltas: list[int] | None = None,
+    times: int = 1,
 ) -> Callable[[Index], list[float]]:
-    """§9.4: a network's answer at any sample, in local steps. detail(sample): its detail in local steps."""
+    """§9.4, §9.6: a network's answer at any sample of a lattice so many times as dense. detail(sample): what it sees.
+    Both in units of e."""
     with np.load(Path(inrcodec.__file__).parent / "priors" / f"synthesis_{number}.npz") as archive:
         stored = {k: archive[k].tolist() for k in archive.files}
     size, n = stored["block"], len(stored["shifts"])
@@ -103,14 +111,15 @@ def residual_of(
         return result
 
     def residual(at: Index) -> list[float]:
-        last = outputs(n - 1, at[0] // size, at[1] // size)
-        return [last[size**2 * c + size * (at[0] % size) + at[1] % size] / 64 for c in range(3)]
+        wide = times * size
+        last = outputs(n - 1, at[0] // wide, at[1] // wide)
+        return [last[wide**2 * c + wide * (at[0] % wide) + at[1] % wide] / 64 for c in range(3)]
 
     return residual
 
 
-def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]], list[float]]:
-    """§8, §9 and §11.1: values of all channels at any position, before §11.2"""
+def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callable[[Sequence[float]], list[float]]:
+    """§8, §9 and §11.1: values of all channels at any position, before §11.2, for an output of that scale"""
     length = struct.unpack_from("<I", data, 8)[0]
     _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
     kind, shape, channels, _, colour = signal[:5]
@@ -118,7 +127,7 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    _, _, pitch, quaternion, masking, synthesis, dependent, deltas = field
+    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas = field
 
     def mask_at(x: Sequence[float]) -> float:
         """§8: the factor of the steps at a position"""
@@ -166,7 +175,7 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
             for picked in itertools.product(*(t.items() for t in taps)):
                 tap = math.prod(t for _, t in picked)
                 for c in range(channels):
-                    smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q * 5 / 16 * tap
+                    smooth[c] += int(codes[0][(c, *(i for i, _ in picked))]) * q / 4 * tap
         return y, smooth
 
     base = q * (1 + slope / 16 * 0.3)
@@ -197,6 +206,46 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
             total += residual(at)[c] * local_step(at) * math.prod(v for _, v in picked)
         return total
 
+    coloured = range(3 if colour in (3, 4) else 1)
+    finer = [[2 * a for a in b] for b in borders]
+
+    def seen(at: Index) -> list[float]:
+        return [12 * v for v in sums(tuple(i + 0.5 for i in at), bool(synthesis))[0]]
+
+    added = residual_of(detailed, base, slope, shape, seen, times=2) if detailed else None
+
+    @functools.cache
+    def addition(c: int, u: Index, cell: Index) -> float:
+        """§9.6: what a head of the finer field gains"""
+        if c not in coloured or any(k + 0.5 >= scale * n for k, n in zip(u, largest, strict=True)):
+            return 0.0
+        lines = [
+            {i: v for i in range(2 * n) if (v := phi(i + 0.5, k, b, j))}
+            for n, k, b, j in zip(shape, u, finer, cell, strict=True)
+        ]
+        total = 0.0
+        for picked in itertools.product(*(line.items() for line in lines)):
+            total += added(tuple(i for i, _ in picked))[c] / 12 * math.prod(v for _, v in picked)
+        return min(scale - 1, 1) * total
+
+    def detail_at(x: Sequence[float]) -> list[float]:
+        """§9.6: what the finer field is more than the corrected one: it has the same functions below M"""
+        y = [0.0] * channels
+        bases = [
+            {
+                (k, c): v
+                for c in range(m[i])
+                for k in range(finer[i][c + 1] - finer[i][c])
+                if (v := phi(2 * x[i], k, finer[i], c))
+            }
+            for i in range(d)
+        ]
+        for picked in itertools.product(*(basis.items() for basis in bases)):
+            u, cell = (tuple(pair[i] for pair, _ in picked) for i in range(2))
+            for c in coloured:
+                y[c] += addition(c, u, cell) * math.prod(v for _, v in picked)
+        return y
+
     n = 3 if colour in (3, 4) else 2 if kind == 2 and channels == 2 else 0
     rotation = np.eye(channels)
     for k, i in itertools.product(range(n), repeat=2):
@@ -212,6 +261,8 @@ def field_of(data: bytes, codes: list[np.ndarray]) -> Callable[[Sequence[float]]
 
     def value(x: Sequence[float]) -> list[float]:
         y = [a + b for a, b in zip(*sums(tuple(x), bool(synthesis)), strict=True)]
+        if detailed and scale > 1:
+            y = [a + b for a, b in zip(y, detail_at(x), strict=True)]
         centre = 0 if kind == 2 else 0.5
         return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
 

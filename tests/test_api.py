@@ -134,7 +134,7 @@ def test_sampled_points_are_the_decode_before_rounding(name: str, scale: int) ->
     decoded = file.decode(scale=scale).reshape(*(scale * n for n in meta.shape), meta.channels)
     rng = np.random.default_rng(7)
     index = np.stack([rng.integers(0, scale * n, 50) for n in meta.shape], axis=1)
-    sampled = file.sample((index + 0.5) / scale)
+    sampled = file.sample((index + 0.5) / scale, scale=scale)
     stored = decoded[tuple(index.T)].astype(np.float64)
     full = {"u1": 255.0, "u2": 65535.0, "i2": 32768.0}.get(meta.sample_type, 1.0)
     low, high = {"image": (0.0, 1.0), "sound": (-1.0, 32767 / 32768)}.get(meta.kind, (-np.inf, np.inf))

@@ -55,14 +55,14 @@ def test_the_smallest_file_is_these_bytes() -> None:
     #   signal [image 1, shape [3, 5], 1 channel, u1 = 1, gray = 1, rate 0]
     #                                          96 01 92 03 05 01 01 01 00
     #   cells [1, 1]                           92 01 01
-    #   field [multihead 1, cosine 1, pitches [], rotation [], masking 0, synthesis 0, dependent 0, deltas 0]
-    #                                          98 01 01 90 90 00 00 00 00
+    #   field [multihead 1, cosine 1, pitches [], rotation [], masking 0, synthesis 0, detail 0, dependent 0, deltas 0]
+    #                                          99 01 01 90 90 00 00 00 00 00
     #   quantiser [steps [65536 = ce 00010000], slope 0, shrink 0, 0]
     #                                          94 91 ce 00 01 00 00 00 00 00
     #   coder [zstd 1, tables 0]               92 01 00
     #   levels []                              90
     head = bytes.fromhex(
-        "0100 98 93000000 00 96 01 9203 05 01 01 01 00 920101 98010190900000000094 91ce00010000 00 00 00 920100 90"
+        "0100 98 93000000 00 96 01 9203 05 01 01 01 00 920101 9901019090000000000094 91ce00010000 00 00 00 920100 90"
     )
     assert pack_header(GRAY) == head
     expected = b"\x89INR\r\n\x1a\n"
@@ -76,7 +76,7 @@ def test_the_smallest_file_is_these_bytes() -> None:
 
 @pytest.mark.parametrize("header", [GRAY, replace(SOUND, cells=(1,)), replace(VOLUME, levels=())])
 def test_a_single_chunk_file_spends_at_most_64_bytes_beyond_header_and_payload(header: Header) -> None:
-    # magic 8, frames of HEAD, DATA and DONE 12 each, digest 8: 52. The header's own values (38 to 76 bytes) describe
+    # magic 8, frames of HEAD, DATA and DONE 12 each, digest 8: 52. The header's own values (37 to 75 bytes) describe
     # the signal, as the payload does.
     stream = stream_of(header)
     assert len(pack(stream)) - len(pack_header(header)) - sum(map(len, stream.payloads)) == 52

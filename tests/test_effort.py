@@ -126,7 +126,7 @@ def test_effort_is_for_cosines() -> None:
 def test_stages_say_what_they_gained(cli: Cli) -> None:
     sample("tiny.png")
     said = ok(cli("encode tiny.png -e 7 -v --progress")).err.splitlines()
-    for stage in (s for s in STAGES["cosine"] if s.from_effort <= 7 and s.name != "deltas"):  # none pay in it
+    for stage in (s for s in STAGES["cosine"] if s.from_effort <= 7):
         (over,) = [line for line in said if line.startswith(f"tiny.png: {stage.name}: ")]
         assert "bytes, " in over and " dB in " in over
     assert any("bpp, " in line and " s left" in line for line in said)
@@ -149,7 +149,7 @@ def test_no_rival_is_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = Search._trial
 
     def noted(self: Search, candidate: Any, step: float) -> Any:
-        seen.append((candidate.field.grid.cells, candidate.field.spec.synthesis, candidate.field.spec.deltas, step))
+        seen.append((candidate.field.grid.cells, candidate.field.spec.synthesis, step))
         return trial(self, candidate, step)
 
     monkeypatch.setattr(Search, "_trial", noted)

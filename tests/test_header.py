@@ -71,9 +71,11 @@ def changed(header: Header, path: tuple[int, ...], value: object) -> bytes:
         (VOLUME, (4, 5), 1),  # a synthesis network for an array
         (GRAY, (4, 5), 1),  # and for a picture without a smooth level
         (COLOUR, (4, 5), 2**16 + 1),
+        (VOLUME, (4, 6), 1),  # a detail network for an array
+        (GRAY, (4, 7), 2),
         (COLOUR, (4, 5), 0),  # deltas of no network
-        (COLOUR, (4, 7), 2),
-        (VOLUME, (4, 7), 1),
+        (COLOUR, (4, 8), 2),
+        (VOLUME, (4, 8), 1),
         (COLOUR, (4, 3), [0, 0, 0, 0]),
         (COLOUR, (4, 3), [1, 0, 0]),
         (COLOUR, (4, 3), [128, 0, 0, 0]),

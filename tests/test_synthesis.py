@@ -22,13 +22,14 @@ from inrcodec.settings import DecodeSettings
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 COFFEE = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[101:290, 180:371]
-NETWORKS = sorted(shipped.SHA256)
+NETWORKS = [network(n) for n in sorted(shipped.SHA256)]
 
 
-def forced(data: bytes, number: int) -> bytes:
-    """The same file with that network: an encoder might have left it out."""
+def forced(data: bytes, number: int, detail: int = 0) -> bytes:
+    """The same file with these networks: an encoder might have left them out."""
     stream = InrFile.of_bytes(data).stream()
-    return pack(replace(stream, header=replace(stream.header, field=replace(stream.header.field, synthesis=number))))
+    field = replace(stream.header.field, synthesis=number, detail=detail)
+    return pack(replace(stream, header=replace(stream.header, field=field)))
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,14 @@ def picture() -> bytes:
     return forced(inrcodec.encode(COFFEE, quality=30), 4)
 
 
-@pytest.mark.parametrize("number", NETWORKS)
-def test_a_network_answers_as_the_slow_obvious_convolution_does(number: int) -> None:
-    net, rng = network(number), np.random.default_rng(number)
+@pytest.fixture(scope="module")
+def detailed(picture: bytes) -> bytes:
+    return forced(picture, 4, cosine.DETAIL)
+
+
+@pytest.mark.parametrize("net", NETWORKS)
+def test_a_network_answers_as_the_slow_obvious_convolution_does(net: shipped.Network) -> None:
+    rng = np.random.default_rng(len(net.layers[-1].weights))
     b, known = net.block, synthesis.facts(0.07, 112)[1:]
     size = 2 * net.margin + 4 * b
     x = rng.integers(-shipped.INPUT_LIMIT, shipped.INPUT_LIMIT + 1, (3, size, size + 2 * b))
@@ -56,21 +62,23 @@ def test_a_network_answers_as_the_slow_obvious_convolution_does(number: int) -> 
             y, factor = np.split(h, 2)
             h = (2 * y * factor + shipped.HIDDEN_UNIT) // (2 * shipped.HIDDEN_UNIT)
     got = synthesis.convolve(net, known, x.astype(np.float32))
+    b *= net.times
     for c in range(3):
         for i in range(b):
             for j in range(b):
                 np.testing.assert_array_equal(got[c, i::b, j::b], h[b * b * c + b * i + j])
 
 
-@pytest.mark.parametrize("number", NETWORKS)
-def test_no_sum_leaves_what_float32_holds_exactly(number: int) -> None:
+@pytest.mark.parametrize("net", NETWORKS)
+def test_no_sum_leaves_what_float32_holds_exactly(net: shipped.Network) -> None:
     limit = shipped.INPUT_LIMIT
-    for layer in network(number).layers:
+    for layer in net.layers:
         assert np.array_equal(layer.weights, np.rint(layer.weights))
         sums = np.abs(layer.weights).sum((1, 2, 3), dtype=np.float64) * limit + shipped.bias_bound(layer.bias)
         assert sums.max() < 2**24
         limit = layer.high.max()
-    assert network(number).macs == SYNTHESIS_MACS
+    if net.times == 1:
+        assert net.macs == SYNTHESIS_MACS
 
 
 @pytest.mark.parametrize("step", [2.0**-24, 1e-3, 0.1, 256.0, 2.0**20])
@@ -79,9 +87,9 @@ def test_facts_stay_inside_the_bounds_that_sums_are_checked_by(step: float, slop
     assert (np.abs(synthesis.facts(step, slope)[1:]) <= shipped.FACT_LIMITS).all()
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0, 0.5, 0.4, 0.1])
-def test_a_region_is_a_cut_from_the_whole_with_the_network_on(picture: bytes, scale: float) -> None:
-    file = api.open(picture)
+@pytest.mark.parametrize("scale", [1.0, 1.3, 2.0, 3.0, 0.5, 0.4, 0.1])
+def test_a_region_is_a_cut_from_the_whole_with_the_networks_on(detailed: bytes, scale: float) -> None:
+    file = api.open(detailed)
     whole = file.decode(scale=scale)
     h, w = whole.shape[:2]
     for x, y, n in ((0, 0, 1), (w // 3 | 1, h // 2, 7), (w - 5, h - 4, 4)):
@@ -98,8 +106,8 @@ def everywhere(decoder: Decoder) -> list[np.ndarray]:
     return [np.arange(n) + 0.5 for n in decoder.header.signal.shape]
 
 
-def test_a_region_needs_no_cell_beyond_those_it_asks_for(picture: bytes) -> None:
-    decoder, weights = decoded(picture)
+def test_a_region_needs_no_cell_beyond_those_it_asks_for(detailed: bytes) -> None:
+    decoder, weights = decoded(detailed)
     some_region = ((41, 50), (30, 61))
     # below a quarter the picture is rendered at a multiple of the scale; the network is left out by the scale itself
     for scale, region in ((1.0, some_region), (2.0, some_region), (0.5, some_region), (0.24, ((10, 12), (7, 15)))):
@@ -133,12 +141,59 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
     assert all(a is b for a, b in zip(field.correct(corrected, axes, one), corrected, strict=True))
 
 
-def test_the_size_of_blocks_does_not_matter(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = {scale: api.open(picture).decode(scale=scale) for scale in (1.0, 1.5, 0.5)}
+def test_the_size_of_blocks_does_not_matter(detailed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {scale: api.open(detailed).decode(scale=scale) for scale in (1.0, 1.5, 0.5)}
     monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)  # a row of cells at a time
     monkeypatch.setattr(render, "BLOCK_VALUES", 5000)
+    monkeypatch.setattr(render, "BAND_VALUES", 30_000)
     for scale, values in whole.items():
-        np.testing.assert_array_equal(api.open(picture).decode(scale=scale), values)
+        np.testing.assert_array_equal(api.open(detailed).decode(scale=scale), values)
+
+
+def test_detail_is_added_above_scale_1_only_and_its_samples_are_those_of_its_function(
+    picture: bytes, detailed: bytes
+) -> None:
+    off, on = api.open(picture), api.open(detailed)
+    for scale in (0.5, 1.0):
+        np.testing.assert_array_equal(on.decode(scale=scale), off.decode(scale=scale))
+    differ = [np.abs(on.decode(scale=s).astype(int) - off.decode(scale=s)).mean() for s in (1.01, 1.5, 2.0)]
+    assert 0 < differ[0] < 0.1 < differ[1] < differ[2]
+    # one axis as it is: nothing finer is asked for
+    h, w = COFFEE.shape[:2]
+    np.testing.assert_array_equal(on.decode(size=(2 * w, h)), off.decode(size=(2 * w, h)))
+    for scale in (1.5, 2, 3):
+        whole = on.decode(scale=scale)
+        points = np.random.default_rng(0).integers(0, whole.shape[:2], (60, 2))
+        at = (points + 0.5) * COFFEE.shape[:2] / whole.shape[:2]
+        values = on.sample(at, scale=scale)
+        np.testing.assert_array_equal(np.rint(np.clip(values, 0, 1) * 255), whole[points[:, 0], points[:, 1]])
+    with pytest.raises(ValueError, match="1 or more"):
+        on.sample(np.zeros((1, 2)), scale=0.5)
+
+
+def test_twice_the_samples_are_nearer_to_the_picture_with_detail_than_without_or_by_lanczos() -> None:
+    """On a photo the networks have not seen, halved as cameras do it: by averaging."""
+    original = Image.open(SAMPLES / "coffee.png").convert("RGB")
+    half = original.resize((original.width // 2, original.height // 2), Image.Resampling.BOX)
+    data = inrcodec.encode(half, quality=90)
+    field = api.open(data).header.field
+    assert field.detail == cosine.DETAIL
+
+    def error(values: np.ndarray) -> float:
+        size = 2 * half.height, 2 * half.width
+        return float(np.mean((values[: size[0], : size[1]] - np.asarray(original, float)[: size[0], : size[1]]) ** 2))
+
+    with_detail = error(api.open(data).decode(scale=2).astype(float))
+    without = error(api.open(forced(data, field.synthesis)).decode(scale=2).astype(float))
+    shown = Image.fromarray(api.open(data).decode())
+    lanczos = error(np.asarray(shown.resize((2 * half.width, 2 * half.height), Image.Resampling.LANCZOS), float))
+    assert with_detail < 0.93 * min(without, lanczos)
+
+
+def test_networks_of_the_wrong_kind_are_refused(picture: bytes) -> None:
+    for synthesis_number, detail in ((cosine.DETAIL, 0), (4, 4), (4, 60000)):
+        with pytest.raises(UnsupportedError, match="network"):
+            api.open(forced(picture, synthesis_number, detail)).decode()
 
 
 def test_thumbnails_do_without_the_network(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +221,7 @@ def test_the_function_is_corrected_once(picture: bytes, monkeypatch: pytest.Monk
 
 def test_scattered_positions_have_the_values_of_the_lattice(picture: bytes) -> None:
     file = api.open(picture)
-    for scale in (1, 2):
+    for scale in (1, 2):  # without detail one function serves both
         whole = file.decode(scale=scale)
         points = np.random.default_rng(0).integers(0, whole.shape[:2], (60, 2))
         values = file.sample((points + 0.5) / scale)
@@ -192,12 +247,13 @@ def test_a_picture_is_never_worse_for_the_network(tune: str) -> None:
 
 
 def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(4)
+    net, detail = network(4), network(cosine.DETAIL)
     bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
-    monkeypatch.setattr(cosine, "network", lambda _: replace(net, layers=(*net.layers[:-1], bad)))
+    spoilt = replace(net, layers=(*net.layers[:-1], bad))
+    monkeypatch.setattr(cosine, "network", lambda n: detail if n == cosine.DETAIL else spoilt)
     header = api.open(inrcodec.encode(COFFEE, quality=40)).header
     off = api.open(inrcodec.encode(COFFEE, quality=40, synthesis="off")).header
-    assert (header.field, header.quality_mdb) == (off.field, off.quality_mdb)
+    assert (replace(header.field, detail=0), header.quality_mdb) == (off.field, off.quality_mdb)
 
 
 def test_photos_are_better_for_the_network() -> None:

@@ -145,7 +145,7 @@ def test_the_released_file_is_read_and_known(capsys: pytest.CaptureFixture[str])
     assert read.sha256 == context.SHA256
     assert np.array_equal(read.rows, context.starting_rows())
     assert run_command(command, ["prior", "info", str(path)]) == 0
-    assert "table set 4" in capsys.readouterr().out
+    assert "table set 5" in capsys.readouterr().out
 
 
 def released() -> dict[str, np.ndarray]:

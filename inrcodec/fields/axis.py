@@ -226,8 +226,10 @@ class SplineAxis:
         first, taps = self._taps(x)
         return sum(tap[:, None] * knots[first + i] for i, tap in enumerate(taps))
 
-    def project(self, values: np.ndarray) -> np.ndarray:
-        """Least squares: values [extent, R] at the sample centres -> knot weights [n_knots, R]."""
+    def project(self, values: np.ndarray, stiffness: float = 0.0) -> np.ndarray:
+        """Least squares: values [extent, R] at the sample centres -> knot weights [n_knots, R]. stiffness: what squared
+        differences of neighbouring knots cost, in squared errors of all the samples between two (a P-spline: Eilers &
+        Marx 1996)."""
         if self.pitch == 0:
             return values.mean(0, keepdims=True)
         first, taps = self._taps(np.arange(self.extent) + 0.5)
@@ -240,6 +242,9 @@ class SplineAxis:
                 np.add.at(gram, (first[starts] + i, first[starts] + j), np.add.reduceat(tap * other, starts))
         # short axes have more knots than samples, and the outermost knots see little: keep them small
         gram[np.diag_indices_from(gram)] += 1e-6 * self.extent / self.n_intervals
+        if stiffness:
+            differences = np.diff(np.eye(self.n_knots), axis=0)
+            gram += stiffness * self.extent / self.n_intervals * (differences.T @ differences)
         return np.linalg.solve(gram, right)
 
     def _taps(self, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -91,15 +91,17 @@ class Splines:
             # the evaluated axis stays in front; the next knots axis is again the last
         return x
 
-    def project(self, samples: np.ndarray, sizes: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-        """Least-squares knots [C, *knots] of samples [*shape, C]; sizes, per axis: values
-        [*cells, C] that cells of so many samples have throughout."""
+    def project(
+        self, samples: np.ndarray, sizes: Sequence[Sequence[int]] | None = None, stiffness: float = 0.0
+    ) -> np.ndarray:
+        """Least-squares knots [C, *knots] of samples [*shape, C], stiff as SplineAxis.project says; sizes, per axis:
+        values [*cells, C] that cells of so many samples have throughout."""
         # one axis after the other
         for d, axis in enumerate(self._axes):
             flat = samples.reshape(samples.shape[0], -1)
             flat = flat if sizes is None else np.repeat(flat, sizes[d], axis=0)
             # each pass takes the first axis and moves it to the end
-            samples = np.moveaxis(axis.project(flat).reshape(-1, *samples.shape[1:]), 0, -1)
+            samples = np.moveaxis(axis.project(flat, stiffness).reshape(-1, *samples.shape[1:]), 0, -1)
         return samples
 
     def sample(self, knots: np.ndarray, coords: np.ndarray) -> np.ndarray:

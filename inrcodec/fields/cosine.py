@@ -13,10 +13,10 @@ import numpy as np
 from ..colour import fit_rotation, rotation
 from ..cost import N_DELTAS
 from ..entropy.dependent import HALF_STEP
-from ..errors import FormatError
+from ..errors import FormatError, UnsupportedError
 from ..grid import Grid
 from ..priors.synthesis import Network, network
-from ..quantize import LARGEST_KNOT, rate_optimal, to_codes
+from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
@@ -24,12 +24,17 @@ from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import Cosines, Span, Splines, centres
+from .tuning import TUNINGS, Tuning
 
 __all__ = ["CosineField"]
 
-PITCH = 3  # cells from knot to knot of the smooth level
+DETAIL = 6  # number of the network
+PITCH = 2  # cells from knot to knot of the smooth level
+STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
+MIN_DELTA_SAMPLES = 2**17  # smaller pictures gain less from deltas than 3,024 zeros cost
+LOOKS = 2  # at what the synthesis network makes of dependent codes, each before one more round of their search
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
-SPLINE_STEP = 5 / 16  # of the heads' step: an error here is seen over a whole neighbourhood
+SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
 BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
@@ -38,42 +43,6 @@ BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the flo
 # Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
 # these bounds, and is stored in these units as one more channel of the smooth level.
 MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.28, 0.6, 0.25
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What --tune chooses; measured in docs/compression.md."""
-
-    slope: int  # γ in 1/16: steps grow with frequency
-    masking: bool
-    trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
-    trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
-    shrink: tuple[int, int]  # 1/64 steps, see Quantiser
-    first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
-    synthesis: int  # number of the network
-    dependent: bool = True  # quantisation, above QUICK_EFFORT
-
-
-TUNINGS = {
-    "psnr": Tuning(
-        slope=0,
-        masking=False,
-        trade=0.115,
-        trade_corrected=0.085,
-        shrink=(3, 2),
-        first_step=1.0,
-        synthesis=4,
-    ),
-    "perceptual": Tuning(
-        slope=112,
-        masking=True,
-        trade=0.11,
-        trade_corrected=0.07,
-        shrink=(0, 0),
-        first_step=0.45,
-        synthesis=5,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -87,7 +56,16 @@ class Fitted:
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
     quick: bool  # choose codes under quick prices
-    deltas: np.ndarray | None = None  # int32 [N_DELTAS] of the network's last layer, final as well
+
+
+def _network(number: int, times: int) -> Network | None:
+    """None for 0. Raises UnsupportedError for one that is not known, or has not so many samples per side for one."""
+    if not number:
+        return None
+    found = network(number)
+    if found.times != times:
+        raise UnsupportedError(f"network {number} is not of the kind the file needs")
+    return found
 
 
 class CosineField(Field):
@@ -100,7 +78,9 @@ class CosineField(Field):
         self._cosines = Cosines(grid)
         self._splines = Splines([SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch))])
         self._rotation = rotation(signal, spec.rotation)
-        self._network: Network | None = network(spec.synthesis) if spec.synthesis else None
+        self._finer = Cosines(Grid(tuple(tuple(2 * b for b in borders) for borders in grid.borders)))
+        self._network = _network(spec.synthesis, times=1)
+        self._detail = _network(spec.detail, times=2)
 
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
@@ -120,16 +100,18 @@ class CosineField(Field):
             for n, m, largest in zip(signal.shape, grid.cells, grid.largest, strict=True)
         )
         tuning, image = TUNINGS[settings.tune], signal.kind == "image"
+        networks = image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
+        dependent = tuning.dependent and image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd"
         return FieldSpec(
             "multihead",
             "cosine",
             pitch=tuple(pitch),
             rotation=quaternion,
             masking=tuning.masking and image,
-            synthesis=tuning.synthesis
-            if image and settings.synthesis == "auto" and settings.effort > PLAIN_EFFORT
-            else 0,
-            dependent=tuning.dependent and image and settings.effort > QUICK_EFFORT and settings.entropy != "zstd",
+            synthesis=tuning.synthesis if networks else 0,
+            detail=DETAIL if image and settings.synthesis == "auto" else 0,
+            deltas=networks and dependent and signal.n_samples >= MIN_DELTA_SAMPLES,
+            dependent=dependent,
         )
 
     @property
@@ -150,7 +132,7 @@ class CosineField(Field):
         """Closed form: nothing is trained."""
         on_step(Progress("fit", 0, 1))
         rotated = (samples - self._centre) @ self._rotation.T.astype(np.float32)
-        spline = self._splines.project(rotated) if self.spec.pitch else None
+        spline = self._splines.project(rotated, stiffness=STIFFNESS) if self.spec.pitch else None
         masking = self._fit_masking(rotated, spline) if spline is not None and self.spec.masking else None
         heads = None
         if spline is None:
@@ -187,31 +169,37 @@ class CosineField(Field):
         return Quantiser((units,), fitted.tuning.slope, shrink)
 
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        codes = []
+        codes: list[np.ndarray] = []
         spline = None
         if fitted.spline is not None:
-            knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)), LARGEST_KNOT)
-            spline = knots * self._spline_step(quantiser)
-            codes.append(knots if fitted.masking is None else np.concatenate([knots, fitted.masking]))
-        if self.spec.deltas:
-            assert fitted.deltas is not None
-            codes.append(fitted.deltas.reshape(self.layouts[1].shape))
-        scaled = np.empty(self.layouts[-1].shape, np.float32)
-        steps = self._steps(quantiser)
-        masking = self._masking(fitted.masking)
-        for cells in self._blocks():
-            weights = (
-                self._analyse_samples(fitted.samples, spline, cells)
-                if fitted.heads is None
-                else fitted.heads[self._at(cells)]
-            )
-            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+            codes.append(self.smooth_codes(fitted, quantiser))
+            spline = codes[0][: self.signal.channels] * self._spline_step(quantiser)
+        layout = self.layouts[-1]
         trade = fitted.tuning.trade if self._network is None else fitted.tuning.trade_corrected
-        return (*codes, rate_optimal(scaled, self.layouts[-1], trade, quick=fitted.quick))
+        scaled = self._scaled(fitted, quantiser, spline)
+        heeding = self._network is not None and layout.dependent and fitted.tuning.heed > 0
+        heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
+        if self.spec.deltas:
+            codes.append(self.fit_deltas(fitted, (*codes, heads), quantiser))
+        for _ in range(LOOKS * heeding):
+            del scaled  # large pictures: one at a time
+            scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            heads = reconsidered(heads, scaled, layout, trade)
+            if not helped:
+                break
+        if self.spec.deltas and heeding:
+            codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
+        return (*codes, heads)
+
+    def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
+        """int32 [C, *knots], with masking [C + 1, *knots]."""
+        assert fitted.spline is not None
+        knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)), LARGEST_KNOT)
+        return knots if fitted.masking is None else np.concatenate([knots, fitted.masking])
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        """Spline float64 [C, *knots], heads float32; with a synthesis network between them what `correct` needs: knots
-        of the steps' logarithm [1, *knots], facts, and the deltas if there are any."""
+        """Spline float64 [C, *knots], heads float32; with a network between them what `correct` needs: knots of the
+        steps' logarithm [1, *knots], facts, and the deltas if there are any."""
         *spline, heads = codes
         changes = [spline.pop()] if self.spec.deltas else []
         knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
@@ -228,7 +216,7 @@ class CosineField(Field):
             if self.spec.dependent:
                 magnitude *= np.float32(HALF_STEP)
             weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
-        if self._network is None:
+        if self._network is None and self._detail is None:
             return (*knots, weights)
         masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
@@ -244,42 +232,28 @@ class CosineField(Field):
         self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
     ) -> tuple[np.ndarray, ...]:
         """Spline and heads, the network's residual at scale 1 projected onto the cosines and added to these: the same
-        picture at scale 1, and the formula itself at every other. Heads of cells that no position touches are 0."""
-        if self._network is None or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
+        picture at scale 1, and the formula itself at every other. Above scale 1, with a detail network, heads of twice
+        the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0."""
+        detail = self._detail if min(scale) > 1 else None
+        if len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
             return tuple(weights)
-        network, knots, facts, heads = self._network, weights[0], weights[2], weights[-1]
-        if self.spec.deltas:
-            network = deltas.adapted(network, weights[3])
-        corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
-        rows, *others = self._touching(axes)
-
-        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            return self._seen(weights, spans)
-
-        for run in self._blocks(rows):
-            cells = ((run.start, run.stop), *others)
-            reach = self._cosines.reach(cells)
-            strips = [
-                synthesis.residual(network, facts[1:], [strip, *reach[1:]], self.signal.shape, see)
-                for strip in self._strips(reach)
-            ]
-            residual = np.concatenate(strips) if len(strips) > 1 else strips[0]
-            at: tuple[Any, ...] = (..., *(slice(*span) for span in cells))
-            corrected[at] = heads[at]
-            corrected[: residual.shape[-1]][at] += self._cosines.analyse(residual, cells)
-        return knots, corrected
+        cells = self._touching(axes)
+        seen = cells if detail is None else self._around(detail, cells)
+        heads = weights[-1] if self._network is None else self._corrected(weights, seen)
+        if detail is not None:
+            heads = self._detailed(detail, heads, weights[2], cells, scale)
+        return weights[0], heads
 
     def check(self, codes: Sequence[np.ndarray]) -> None:
         if self._network is not None and self.spec.deltas and not deltas.fit(self._network, codes[1]):
             raise FormatError("deltas: sums beyond what single precision holds exactly")
 
-    def fit_deltas(
-        self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser, bit: float
-    ) -> np.ndarray | None:
-        """int32 [N_DELTAS]: what the network's last layer should change by to make the most of these codes, at `bit`
-        squared local steps each bit; None where nothing pays. Deltas the field has count as none."""
+    def fit_deltas(self, fitted: Fitted, codes: Sequence[np.ndarray], quantiser: Quantiser) -> np.ndarray:
+        """Codes [1, N_DELTAS, 1, 1]: what the network's last layer should change by to make the most of these knots and
+        heads; 0 where nothing pays for its bits."""
         assert self._network is not None
-        weights = self.dequantize(codes, quantiser)
+        none = np.zeros(self.layouts[1].shape, np.int32)
+        weights = self.dequantize((codes[0], none, codes[-1]), quantiser)
 
         def wanted(spans: Sequence[Span]) -> np.ndarray:
             at = tuple(slice(*span) for span in spans)
@@ -293,20 +267,22 @@ class CosineField(Field):
         shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
         worth = np.einsum("au,bv,uv->ab", *shares, relative) / np.multiply.outer(*(s.sum(1) for s in shares))
         strips = self._strips([(0, n) for n in self.signal.shape])
-        return deltas.found(
-            self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bits=bit / worth.ravel()
+        found = deltas.found(
+            self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bits=BIT / worth.ravel()
         )
+        return none if found is None else found.reshape(none.shape)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)
         return (values + smooth) @ self._rotation + self._centre
 
     def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
-        per_point = self.signal.channels * int(np.prod([2 * m for m in self.grid.largest]))
+        per_point = self.signal.channels * int(np.prod([2 * m for m in weights[-1].shape[1 : 1 + coords.shape[1]]]))
         run = max(1, BLOCK_VALUES // per_point)
 
         def block(coords: np.ndarray) -> np.ndarray:
-            values = self._cosines.sample(weights[-1], coords)
+            finer = self._is_detailed(weights)
+            values = self._finer.sample(weights[-1], 2 * coords) if finer else self._cosines.sample(weights[-1], coords)
             return values + self._splines.sample(weights[0], coords) if self.spec.pitch else values
 
         blocks = [block(coords[at : at + run]) for at in range(0, len(coords), run)]
@@ -316,16 +292,19 @@ class CosineField(Field):
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """Those that the positions touch, and those that the network sees around them."""
         cells = self._touching(axes)
-        if self._network is None or min(scale) < synthesis.MIN_SCALE:
-            return cells
-        spans = synthesis.seen(self._network, self._cosines.reach(cells), self.signal.shape)
-        return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
+        if self._detail is not None and min(scale) > 1:
+            cells = self._around(self._detail, cells)
+        if self._network is not None and min(scale) >= synthesis.MIN_SCALE:
+            cells = self._around(self._network, cells)
+        return cells
 
     def linear(
         self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
         """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
         smooth = self._splines.evaluate(weights[0], axes) if self.spec.pitch else np.zeros(())
+        if self._is_detailed(weights):
+            return self._finer.synthesise(weights[-1], [2 * x for x in axes], (1.0,) * len(axes)), smooth
         return self._cosines.synthesise(weights[-1], axes, scale), smooth
 
     def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
@@ -334,6 +313,10 @@ class CosineField(Field):
         return np.asarray(facts[0] * np.exp2(np.clip(self._splines.evaluate(masks, axes), -8, 8)))
 
     # --- the pieces, in the order they are used
+
+    def _is_detailed(self, weights: Sequence[np.ndarray]) -> bool:
+        """Whether heads belong to the grid of twice the samples."""
+        return weights[-1].shape[1] > self.grid.largest[0]
 
     @property
     def _centre(self) -> np.float32:
@@ -361,9 +344,79 @@ class CosineField(Field):
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self.grid.cells, strict=True))
 
     def _seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-        """What a network sees at the samples in spans: synthesis.See."""
+        """What the synthesis network sees at the samples in spans: synthesis.See."""
         axes = centres(spans)
         return self._cosines.synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
+
+    def _around(self, network: Network, cells: Sequence[Span]) -> tuple[Span, ...]:
+        """The cells that a network's answer in these cells depends on."""
+        spans = synthesis.seen(network, self._cosines.reach(cells), self.signal.shape)
+        return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
+
+    def _corrected(self, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+        """Heads of cells, corrected by the synthesis network; those of others are 0."""
+        network, heads = self._adapted(weights), weights[-1]
+        corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
+        for run in self._blocks(cells[0]):
+            part = ((run.start, run.stop), *cells[1:])
+            answer = self._answer(network, weights, part)
+            at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
+            corrected[at] = heads[at]
+            corrected[: len(answer)][at] += answer
+        return corrected
+
+    def _adapted(self, weights: Sequence[np.ndarray]) -> Network:
+        """The synthesis network, with the file's own deltas."""
+        assert self._network is not None
+        return deltas.adapted(self._network, weights[3]) if self.spec.deltas else self._network
+
+    def _answer(self, network: Network, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+        """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self._seen(weights, spans)
+
+        residual = self._residual(network, weights[2][1:], self._cosines.reach(cells), see)
+        return self._cosines.analyse(residual, cells)
+
+    def _detailed(
+        self, network: Network, heads: np.ndarray, facts: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
+    ) -> np.ndarray:
+        """Heads of cells as the grid of twice the samples has them, with what the detail network adds: all of it from
+        scale 2 on, less towards scale 1; never what the output's samples cannot hold."""
+        sizes = self.grid.largest
+        fine = np.zeros((heads.shape[0], *(2 * m for m in sizes), *self.grid.cells), np.float32)
+        share = np.full((1,) * len(sizes), min(min(scale) - 1, 1.0))
+        for d, (m, s) in enumerate(zip(sizes, scale, strict=True)):
+            holds = (np.arange(2 * m) + 0.5) / m < s
+            share = share * holds.reshape(tuple(-1 if e == d else 1 for e in range(len(sizes))))
+        share = share.reshape(*share.shape, *(1,) * len(sizes))
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            values = self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
+            return values, np.full((*values.shape[:-1], 1), synthesis.DETAIL_UNIT)
+
+        for run in self._blocks(cells[0]):
+            part = ((run.start, run.stop), *cells[1:])
+            reach = self._finer.reach(part)
+            spans = [(a // 2, -(-b // 2)) for a, b in reach]
+            residual = self._residual(network, facts[1:], spans, see)
+            residual = residual[tuple(slice(a - 2 * u, b - 2 * u) for (a, b), (u, _) in zip(reach, spans, strict=True))]
+            at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
+            # the same function on a lattice twice as dense: √2 per axis
+            fine[(slice(None), *(slice(m) for m in sizes))][at] = heads[at] * np.float32(2 ** (len(sizes) / 2))
+            fine[: residual.shape[-1]][at] += share * self._finer.analyse(residual, part)
+        return fine
+
+    def _residual(
+        self, network: Network, condition: np.ndarray, spans: Sequence[Span], see: synthesis.See
+    ) -> np.ndarray:
+        """synthesis.residual, seen in strips."""
+        strips = [
+            synthesis.residual(network, condition, [strip, *spans[1:]], self.signal.shape, see)
+            for strip in self._strips(spans)
+        ]
+        return np.concatenate(strips) if len(strips) > 1 else strips[0]
 
     def _strips(self, spans: Sequence[Span]) -> list[Span]:
         """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
@@ -414,7 +467,45 @@ class CosineField(Field):
             n = np.multiply.outer(n, sizes)
         log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
         log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
-        return to_codes(np.rint(self._splines.project(log[..., None], self.grid.sizes) / MASKING_UNIT))
+        return to_codes(np.rint(self._splines.project(log[..., None], self.grid.sizes, STIFFNESS) / MASKING_UNIT))
+
+    def _scaled(self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None) -> np.ndarray:
+        """The exact heads in their steps, float32."""
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        for cells in self._blocks():
+            weights = (
+                self._analyse_samples(fitted.samples, spline, cells)
+                if fitted.heads is None
+                else fitted.heads[self._at(cells)]
+            )
+            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+        return scaled
+
+    def _heeding(
+        self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None, codes: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, bool]:
+        """The exact heads less what the network adds to those of these codes (Tuning.heed of it), in their steps,
+        float32: what codes near to these should come to. And whether what it adds brings these nearer to the exact
+        heads; if not, the exact ones."""
+        scaled = np.empty(self.layouts[-1].shape, np.float32)
+        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        weights = self.dequantize(codes, quantiser)
+        network = self._adapted(weights)
+        alone = corrected = 0.0
+        for run in self._blocks():
+            at, unit = self._at(run), steps * masking[self._at(run)]
+            exact = self._analyse_samples(fitted.samples, spline, run)
+            answer = self._answer(network, weights, ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:])))
+            error = (exact - weights[-1][at]) / unit
+            alone += float(np.square(error).sum())
+            error[: len(answer)] -= answer / unit
+            corrected += float(np.square(error).sum())
+            exact[: len(answer)] -= fitted.tuning.heed * answer
+            scaled[at] = exact / unit
+        if corrected < alone:
+            return scaled, True
+        return self._scaled(fitted, quantiser, spline), False
 
     def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
         """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""

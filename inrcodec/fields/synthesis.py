@@ -1,9 +1,10 @@
 """Turns the linear field's picture into what a small network, trained ahead, finds missing in it.
 
-At scale 1, on the sample lattice, the network sees the field's detail (its value less the smooth level's) in units of
-the local step and answers with a residual in the same units. The field's heads take it up from there, so that the sum
-is a function of any real position. The network is a few 3×3 convolutions of blocks of samples in whole numbers that
-float32 holds exactly: regions, tiles and machines agree to the last bit.
+At scale 1, on the sample lattice, the synthesis network sees the field's detail (its value less the smooth level's) in
+units of the local step and answers with a residual in the same units. The field's heads take it up from there, so that
+the sum is a function of any real position. A second one, of detail, sees that at scale 1 and answers with what it lacks
+at twice the samples: for scales above 1, where the heads' frequencies end. Either is a few 3×3 convolutions of blocks
+of samples in whole numbers that float32 holds exactly: regions, tiles and machines agree to the last bit.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
 from .bases import Span
 
-__all__ = ["MIDDLE", "MIN_SCALE", "facts", "hidden", "residual", "seen"]
+__all__ = ["DETAIL_UNIT", "MIDDLE", "MIN_SCALE", "facts", "hidden", "residual", "seen"]
 
 MIN_SCALE = 0.45  # thumbnails stay cheap: nothing is corrected below (at 0.4 it would be some .3 dB)
 MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are compared
+DETAIL_UNIT = 1 / 12  # what a detail network sees and answers is in these, not in steps: edges are as large at any step
 COLOURS = 3  # the network's; a gray picture has its two chromas zero
 STRIP_ROWS = 128  # of samples at least, where a picture is seen in strips: each sees its margin besides
 BLOCK_ROWS = 32  # of the network's lattice, convolved at a time: bounds the float32 scratch
@@ -45,15 +47,19 @@ def seen(network: Network, spans: Sequence[Span], shape: Sequence[int]) -> list[
 def residual(
     network: Network, condition: np.ndarray, spans: Sequence[Span], shape: Sequence[int], see: See
 ) -> np.ndarray:
-    """The residual, float64 [*n, C or fewer], at the samples in spans of a picture of that shape. Beyond the picture's
-    border the network sees its outermost samples again."""
+    """The residual, float64 [*n, C or fewer], at the samples in spans of a picture of that shape; of a network with
+    `times`, at so many times as many per axis. Beyond the picture's border it sees the outermost samples again."""
     there = seen(network, spans, shape)
     detail, unit = see(there)
     x = _inputs(network, spans, shape, detail / unit)
     y = convolve(network, condition, x)[: COLOURS if detail.shape[-1] >= COLOURS else 1]
-    inner = [slice(a % network.block, a % network.block + b - a) for a, b in spans]
-    kept = tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, there, strict=True))
-    return np.moveaxis(y[(slice(None), *inner)], 0, -1) * (unit[kept] / OUTPUT_UNIT)
+    times = network.times
+    starts = [a % network.block for a, _ in spans]
+    inner = [slice(times * s, times * (s + b - a)) for (a, b), s in zip(spans, starts, strict=True)]
+    unit = unit[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, there, strict=True))]
+    if times > 1:
+        unit = unit.repeat(times, 0).repeat(times, 1)
+    return np.moveaxis(y[(slice(None), *inner)], 0, -1) * (unit / OUTPUT_UNIT)
 
 
 def hidden(
@@ -90,7 +96,8 @@ def _wide(network: Network, spans: Sequence[Span]) -> list[Span]:
 
 
 def convolve(network: Network, condition: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Whole numbers float32 [3, H, W] -> [3, H − 2 margin, W − 2 margin], H and W multiples of the block."""
+    """Whole numbers float32 [3, H, W] -> [3, H − 2 margin, W − 2 margin], H and W multiples of the block; of a network
+    with `times` so many times as many rows and columns."""
     b = network.block
     x = inputs = _blocks(x, b)
     for i, layer in enumerate(network.layers):
@@ -98,6 +105,7 @@ def convolve(network: Network, condition: np.ndarray, x: np.ndarray) -> np.ndarr
             x = np.concatenate([x, inputs[:, i:-i, i:-i]])
         x = _layer(x, _taps(layer), np.rint(layer.bias @ condition).astype(np.float32), layer)
     c, h, w = x.shape
+    b *= network.times
     return x.reshape(c // b**2, b, b, h, w).transpose(0, 3, 1, 4, 2).reshape(c // b**2, h * b, w * b)
 
 

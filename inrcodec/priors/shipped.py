@@ -17,18 +17,18 @@ def shipped() -> list[dict[str, Any]]:
 
     Raises RuntimeError when an installed file is not the released one.
     """
-    network = context.context_network()
-    n_context = sum(a.size for a in (*network.weights, network.place, *network.bias)) + context.starting_rows().size
+    contexts = context.context_network()
+    n_context = sum(a.size for a in (*contexts.weights, contexts.place, *contexts.bias)) + context.starting_rows().size
     n_signs = sum(a.size for a in signs.arrays(signs.sign_network(), signs.sign_rows()[:, :2]).values())
     found = [
         (tables.FILE, "range coder: symbol counts of sounds, volumes, smooth levels, MLPs", _n_tables(), tables.SHA256),
-        (context.FILE, "range coder: context network of pictures, table set 4", n_context, context.SHA256),
-        (signs.FILE, "range coder: sign network of pictures, table set 4", n_signs, signs.SHA256),
+        (context.FILE, "range coder: context network of pictures, table set 5", n_context, context.SHA256),
+        (signs.FILE, "range coder: sign network of pictures, table set 5", n_signs, signs.SHA256),
     ]
     for number, digest in synthesis.SHA256.items():
-        layers = synthesis.network(number).layers
-        n = sum(layer.weights.size + layer.bias.size for layer in layers)
-        purpose = f"synthesis network {number} of the cosine field"
+        network = synthesis.network(number)
+        n = sum(layer.weights.size + layer.bias.size for layer in network.layers)
+        purpose = f"{'synthesis' if network.times == 1 else 'detail'} network {number} of the cosine field"
         found.append((f"synthesis_{number}.npz", purpose, n, digest))
     folder = resources.files(__package__)
     names = ("file", "purpose", "parameters", "sha256")

@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 
@@ -34,6 +35,7 @@ __all__ = [
 SHA256 = {
     4: "b983648be221d516d1a8c53466ff56b3dc5f60d021627601f87bc6307c8adf39",
     5: "5dd6b8a1594b61137103442162c76f352585380feac8dd9630fac0f7ced4167d",
+    6: "a745627b171f0ea3e7ffdd0fc4870aa7d97e0d0efa3021fd20aa7d0921cb9109",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
@@ -62,10 +64,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """block: samples per side that become the channels of one position."""
+    """block: samples per side that become the channels of one position; times: samples per side that each becomes."""
 
     block: int
     layers: tuple[Layer, ...]
+    times: int = 1
 
     @property
     def margin(self) -> int:
@@ -101,7 +104,8 @@ def from_arrays(stored: dict[str, np.ndarray]) -> Network:
         low = np.where(both, -limit, 0).astype(np.float32)
         high = np.where(both | (not gated), limit, HIDDEN_UNIT).astype(np.float32)
         layers.append(Layer(weights, bias, int(shift), low, high, gated))
-    return Network(int(stored["block"]), tuple(layers))
+    block = int(stored["block"])
+    return Network(block, tuple(layers), times=isqrt(len(layers[-1].weights) // 3) // block)
 
 
 def bias_bound(bias: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from .signs import sign_rows
 
 __all__ = ["KINDS", "from_counts", "starting_counts"]
 
-SHA256 = "b3996d8ce9d472e3cad4eb5429f77d6b372d54aeb5bc4124acbd982d74d8881e"
-FILE = "tables_1.npz"
+SHA256 = "da1cb7d8104b8317041f5a26bda3261142d9c69efbc6c8b4f0b2d9e283a11d26"
+FILE = "tables_2.npz"
 KINDS = tuple(
     k for k in N_CONTEXTS if k not in ("labels", "sparse", "learned")
 )  # those come from formulas, and with the network
