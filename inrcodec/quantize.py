@@ -39,7 +39,7 @@ def rate_optimal(
     the contexts the decoder will see; only the adaptation of the tables is left out. One greedy pass. At high rate
     D ~ 2^(−2 bits) / 12 makes trade = ln 2 / 6 = .116 the slope of the rate–distortion curve (Sullivan & Wiegand
     1998 have the argument). Dependent codes go on from there: the best path under the contexts of the codes so far,
-    ROUNDS times. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
+    so many rounds. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
     result = np.empty(scaled.shape, np.int32)

@@ -495,14 +495,14 @@ class CosineField(Field):
         alone = corrected = 0.0
         for run in self._blocks():
             at, unit = self._at(run), steps * masking[self._at(run)]
-            exact = self._analyse_samples(fitted.samples, spline, run)
             answer = self._answer(network, weights, ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:])))
-            error = (exact - weights[-1][at]) / unit
+            answer /= unit
+            scaled[at] = self._analyse_samples(fitted.samples, spline, run) / unit
+            error = scaled[at] - weights[-1][at] / unit
             alone += float(np.square(error).sum())
-            error[: len(answer)] -= answer / unit
+            error[: len(answer)] -= answer
             corrected += float(np.square(error).sum())
-            exact[: len(answer)] -= fitted.tuning.heed * answer
-            scaled[at] = exact / unit
+            scaled[: len(answer)][at] -= fitted.tuning.heed * answer
         if corrected < alone:
             return scaled, True
         return self._scaled(fitted, quantiser, spline), False
