@@ -138,7 +138,7 @@ def decode(data: bytes) -> list[np.ndarray]:
         if field[2]:
             knots = [max(1, (2 * n + p) // (2 * p)) + 3 if p else 1 for n, p in zip(shape, field[2], strict=True)]
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
-        if field[7]:
+        if field[8]:
             tensors.append(("sparse", (1, 3024, 1, 1), 1, [0] * 3024))
         tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
     else:
@@ -195,7 +195,7 @@ def decode(data: bytes) -> list[np.ndarray]:
 
                 if kind == "learned":
                     learned_part(
-                        mine, largest, sizes, tile, low, stops, read, chains.setdefault(tile, {}) if field[6] else None
+                        mine, largest, sizes, tile, low, stops, read, chains.setdefault(tile, {}) if field[7] else None
                     )
                 elif kind == "cosine":
                     cosine_part(mine, largest, sizes, tile, low, stops, read)
