@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     rates = [float(r) for r in args.bpp.split(",")]
     codecs = [ours("perceptual"), *(peer(name) for name in ("jpeg", "webp", "avif", "jxl"))]
-    lines = [HEAD.format(codecs=", ".join(f"{c.label} ({c.version})" for c in codecs))]
+    lines = [HEAD.format(codecs=",\n".join(f"{c.label} ({c.version})" for c in codecs))]
     for asked in args.pictures:
         path, _, corner = asked.partition(":")
         picture = load_picture(Path(path))
@@ -73,9 +73,11 @@ def main() -> None:
 
 HEAD = """# Pieces at equal bytes
 
-Made by `python benchmarks/crops.py`: {codecs}. Whole
-pictures are coded, each by the quality whose file is nearest to the size (ours by `--target-size`); figures are of the
-whole picture. What is shown are pieces of 128×128 samples, every sample 2×2 pixels. Last row: the middle of the piece
+Made by `python benchmarks/crops.py`:
+{codecs}.
+
+Whole pictures are coded, each by the quality whose file is nearest to the size (ours by `--target-size`); figures are of
+the whole picture. What is shown are pieces of 128×128 samples, every sample 2×2 pixels. Last row: the middle of the piece
 at twice the size, ours decoded there, the others (and the original) enlarged by Lanczos.
 """
 
