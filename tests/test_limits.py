@@ -73,12 +73,12 @@ from inrcodec.cli.main import main
 def pages(): return int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (pages() + 64 * 2**20,) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
-start = time.perf_counter()
+start = time.process_time()  # not what others on the machine take
 try:
     main()
 except SystemExit as leaving:
     code = leaving.code
-print(f"{time.perf_counter() - start:.3f}")
+print(f"{time.process_time() - start:.3f}")
 sys.exit(code)
 """
 
