@@ -34,6 +34,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "as shipped": [],
         "plain signs": [patch.object(networks, "sign_network", _without_opinion)],
         "no synthesis network": [_tuned(tune, synthesis=0)],
+        "no deltas": [patch.object(cosine, "MIN_DELTA_SAMPLES", 2**60)],
         "codes blind to that network": [_tuned(tune, heed=0.0)],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],

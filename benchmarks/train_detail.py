@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def code(samples: np.ndarray, large: np.ndarray, tune: str, step: float) -> dict
     meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
     settings = EncodeSettings(tune=tune)
     grid = Grid.fitting(meta.shape)
-    field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
+    spec = replace(CosineField.plan_spec(meta, grid, settings, samples), detail=0)
+    field = CosineField(spec, meta, grid)
     fitted = field.fit(samples, settings, lambda _: None)
     quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
@@ -87,7 +89,7 @@ def code(samples: np.ndarray, large: np.ndarray, tune: str, step: float) -> dict
     return {
         "detail": (detail / DETAIL_UNIT).astype(np.float16),
         "wanted": (wanted / DETAIL_UNIT).astype(np.float16),
-        "condition": weights[-2][1:].astype(np.float32),
+        "condition": weights[2][1:].astype(np.float32),
     }
 
 

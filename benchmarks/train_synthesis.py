@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,14 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
     meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
     settings = EncodeSettings(tune=tune)
     grid = Grid.fitting(meta.shape)
-    field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
+    spec = replace(CosineField.plan_spec(meta, grid, settings, samples), deltas=False)  # every file has its own
+    field = CosineField(spec, meta, grid)
     fitted = field.fit(samples, settings, lambda _: None)
     quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
     axes = [np.arange(n) + 0.5 for n in meta.shape]
     detail, smooth = field.linear(weights, axes, (1.0, 1.0))
-    local, facts = field.local_step(weights, axes), weights[-2]
+    local, facts = field.local_step(weights, axes), weights[2]
     error = fitted.samples - smooth - detail
     return {
         "detail": (detail / local).astype(np.float16),

@@ -51,7 +51,9 @@ def count(
     for tune in ("psnr", "perceptual"):
         settings = EncodeSettings(tune=tune)
         grid = Grid.fitting(meta.shape)
-        spec = replace(CosineField.plan_spec(meta, grid, settings, samples), dependent=False)  # as volumes have them
+        spec = replace(
+            CosineField.plan_spec(meta, grid, settings, samples), dependent=False, deltas=False
+        )  # as volumes
         field = CosineField(spec, meta, grid)
         fitted = field.fit(samples, settings, lambda _: None)
         for step in steps * fitted.tuning.first_step:

@@ -150,7 +150,8 @@ class _Encode(click.Command):
     type=click.Choice(SYNTHESIS),
     default="auto",
     show_default=True,
-    help="Network that corrects pictures; auto keeps it where that pays (from --effort 2 on).",
+    help="Networks for pictures: one corrects them, where that pays (from --effort 2 on), one adds detail when they are"
+    " enlarged. off: neither.",
 )
 @click.option(
     "--metadata",

@@ -51,10 +51,11 @@ def _text(facts: dict[str, Any]) -> str:
         ("cost", f"{human_flops(facts['flops'])}FLOP for all of it at 1×, as {_counted(facts)}"),
         ("entropy", f"{facts['entropy']}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"),
     ]
-    if facts["synthesis"]:
+    if facts["synthesis"] or facts["detail"]:
         fitted = ", fitted to it" if facts["deltas"] else ""
-        detail = f", network {facts['detail']} adds detail above 1×" if facts["detail"] else ""
-        rows.append(("synthesis", f"network {facts['synthesis']} corrects the picture{fitted}{detail}"))
+        said = [f"network {facts['synthesis']} corrects the picture{fitted}"] if facts["synthesis"] else []
+        said += [f"network {facts['detail']} adds detail above 1×"] if facts["detail"] else []
+        rows.append(("synthesis", ", ".join(said)))
     if facts["prior"]:
         rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights of each cell kept"))
     if facts["metadata"]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from inrcodec.formats.prior_file import read_prior
 
+from inrcodec.entropy import TABLE_SETS
 from inrcodec.entropy.exact import N_COLOURS, POSITIONS
 from inrcodec.priors import context_file
 from inrcodec.priors.context import SHA256
@@ -42,6 +43,7 @@ def _context_facts(c: ContextFile) -> dict[str, Any]:
 
 
 def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    released = TABLE_SETS["range"]
     layers = " → ".join(map(str, (facts["features"], *facts["hidden"], 1)))
     rows = [
         ("", facts["file"]),
@@ -49,7 +51,7 @@ def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("signals", f"{facts['kind']}, {facts['colours']} colours, {facts['positions']}² classes of frequencies"),
         ("network", f"{layers}, {facts['parameters']:,} numbers"),
         ("tables", f"{facts['classes']} classes, {facts['symbols']:,} counts"),
-        ("used", "by every picture: table set 4" if facts["released"] else "by no file: it is not a released one"),
+        ("used", f"by every picture: table set {released}" if facts["released"] else "by no file: not a released one"),
     ]
     trained = dict(facts["training"])
     if trained:

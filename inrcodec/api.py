@@ -206,8 +206,9 @@ class Reader:
         """The function itself: float64 values [N, C] at positions [N, D] in sample units, axes in array order (y, x
         for pictures); the first sample's centre is ½. Pictures are in [0, 1], sounds in [-1, 1]; not clipped.
 
-        scale: what `decode` at that scale evaluates. Above 1 a picture's detail network adds what samples are too
-        coarse for; from 2 on all of it. Raises ValueError below 1: a position has no neighbours to average over.
+        scale: what `decode` evaluates where its output is just so many times as large (sizes are rounded). Above 1 a
+        picture's detail network adds what samples are too coarse for; from 2 on all of it. Raises ValueError below 1:
+        a position has no neighbours to average over.
         """
         import numpy as np
 

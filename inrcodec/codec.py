@@ -117,7 +117,9 @@ class Decoder:
         """Stored values [*shape, C], as sample_type if one is given, and the facts that go with them."""
         meta = self.header.signal
         out = lattice(replace(meta, sample_type=sample_type or meta.sample_type), settings)
-        macs, limit = macs_per_sample(self.header) * out.meta.n_samples, self._max_samples * MACS_PER_VALUE
+        enlarged = min(out.scale) > 1
+        macs = macs_per_sample(self.header, enlarged=enlarged) * out.meta.n_samples
+        limit = self._max_samples * MACS_PER_VALUE
         if macs > limit:
             raise LimitError(f"output of {macs:.3g} multiplications, limit {limit:.3g} (--max-pixels raises it)")
         # hostile weights may be infinite: their values are clipped or set to 0 in the end

@@ -60,7 +60,7 @@ class EncodeSettings:
     seed: int = 0
     device: str = "auto"
     entropy: str = "auto"
-    synthesis: str = "auto"  # auto: from effort 2 on, pictures are corrected by the shipped network where that pays
+    synthesis: str = "auto"  # off: no network corrects pictures (as from effort 2 on, where it pays) or adds detail
     verify: bool = True
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ class Header:
     @property
     def n_chunks(self) -> int:
         """len(plan(layouts, levels)), known before any layout is made: the heads' chunks, and one for what all
-        cells share (spline level, body, label map) where several tiles keep it apart."""
+        cells share (spline level, deltas, body, label map) where several tiles keep it apart."""
         areas = n_tiles(self.heads)
         f = self.field
         shares = f.segments > 0 or (f.arch == "multihead" and (f.body != "cosine" or bool(f.pitch)))

@@ -266,12 +266,19 @@ def test_the_size_of_strips_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(found(trial), whole)
 
 
-@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (17, 33), (2, 2)])
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (17, 33), (2, 50)])
 def test_odd_sizes_may_look_for_them(shape: tuple[int, int]) -> None:
     picture = COFFEE[: shape[0], : shape[1]]
+    assert found(tried(picture, quality=60)).shape == (N_DELTAS,)
     with deltas_of_all():
         data = inrcodec.encode(picture, quality=60)
     assert api.open(data).decode().shape == picture.shape
+
+
+def test_a_single_cell_has_no_deltas() -> None:
+    """For it has no smooth level, and so no network."""
+    with deltas_of_all():
+        assert not api.open(inrcodec.encode(COFFEE[:2, :2])).header.field.deltas
 
 
 def test_gray_pictures_have_deltas_of_their_one_colour() -> None:

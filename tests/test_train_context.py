@@ -18,6 +18,7 @@ from PIL import Image
 
 import inrcodec
 from inrcodec import api
+from inrcodec.entropy import TABLE_SETS
 from inrcodec.entropy.alphabet import N_SYMBOLS, split
 from inrcodec.entropy.learned import N_FEATURES, N_LEARNED_CLASSES, LearnedTile
 from inrcodec.entropy.tables import AdaptiveTables
@@ -145,7 +146,7 @@ def test_the_released_file_is_read_and_known(capsys: pytest.CaptureFixture[str])
     assert read.sha256 == context.SHA256
     assert np.array_equal(read.rows, context.starting_rows())
     assert run_command(command, ["prior", "info", str(path)]) == 0
-    assert "table set 5" in capsys.readouterr().out
+    assert f"table set {TABLE_SETS['range']}" in capsys.readouterr().out
 
 
 def released() -> dict[str, np.ndarray]:

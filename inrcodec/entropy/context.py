@@ -256,7 +256,7 @@ class SmoothTile:
 
 
 class PlainTile:
-    """Weights without an order worth knowing (MLPs): class by class, in blocks that double, so that the tables
+    """Weights without an order worth knowing (MLPs, deltas): class by class, in blocks that double, so that the tables
     learn as they go."""
 
     def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
