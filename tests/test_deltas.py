@@ -15,6 +15,7 @@ from command_line import Cli, ok
 from format_field import changed
 from inrcodec.formats.container import InrFile, pack
 from PIL import Image
+from regions import assert_regions_are_cuts
 from tiny_files import FILES
 
 import inrcodec
@@ -292,11 +293,7 @@ def test_gray_pictures_have_deltas_of_their_one_colour() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, 0.5, 0.4])
 def test_a_region_is_a_cut_from_the_whole_with_deltas(fitted: bytes, scale: float) -> None:
-    file = api.open(fitted)
-    whole = file.decode(scale=scale)
-    h, w = whole.shape[:2]
-    for x, y, n in ((0, 0, 1), (w // 3 | 1, h // 2, 7), (w - 5, h - 4, 4)):
-        np.testing.assert_array_equal(file.decode(region=(x, y, n, n), scale=scale), whole[y : y + n, x : x + n])
+    assert_regions_are_cuts(api.open(fitted), scale)
 
 
 def test_deltas_change_what_the_network_does_and_nothing_else(fitted: bytes) -> None:

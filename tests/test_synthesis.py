@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from inrcodec.formats.container import InrFile, pack
 from PIL import Image
+from regions import assert_regions_are_cuts
 
 import inrcodec
 from inrcodec import api, render
@@ -91,20 +92,12 @@ def test_facts_stay_inside_the_bounds_that_sums_are_checked_by(step: float, slop
 def test_regions_are_cuts_from_the_whole_whatever_the_cells(grid: str, scale: float) -> None:
     deep = COFFEE[:34, :51].astype(np.uint16) * 257  # 16 bits tell apart what 8 hide
     data = inrcodec.encode(deep, grid=grid, quality=60)
-    file = api.open(forced(data, 4, cosine.DETAIL))
-    whole = file.decode(scale=scale)
-    h, w = whole.shape[:2]
-    for x, y, n in ((0, 0, 1), (w // 3 | 1, h // 2, 7), (w - 5, h - 4, 4)):
-        np.testing.assert_array_equal(file.decode(region=(x, y, n, n), scale=scale), whole[y : y + n, x : x + n])
+    assert_regions_are_cuts(api.open(forced(data, 4, cosine.DETAIL)), scale)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.3, 2.0, 3.0, 0.5, 0.4, 0.1])
 def test_a_region_is_a_cut_from_the_whole_with_the_networks_on(detailed: bytes, scale: float) -> None:
-    file = api.open(detailed)
-    whole = file.decode(scale=scale)
-    h, w = whole.shape[:2]
-    for x, y, n in ((0, 0, 1), (w // 3 | 1, h // 2, 7), (w - 5, h - 4, 4)):
-        np.testing.assert_array_equal(file.decode(region=(x, y, n, n), scale=scale), whole[y : y + n, x : x + n])
+    assert_regions_are_cuts(api.open(detailed), scale)
 
 
 def decoded(data: bytes) -> tuple[Decoder, tuple[np.ndarray, ...]]:
