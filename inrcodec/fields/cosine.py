@@ -270,7 +270,7 @@ class CosineField(Field):
         found = deltas.found(
             self._network, weights[2][1:], strips, self.signal.shape, see=see, wanted=wanted, bits=BIT / worth.ravel()
         )
-        return none if found is None else found.reshape(none.shape)
+        return found.reshape(none.shape)
 
     def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)

@@ -85,9 +85,9 @@ def found(
     see: synthesis.See,
     wanted: Callable[[Sequence[Span]], np.ndarray],
     bits: np.ndarray,
-) -> np.ndarray | None:
-    """int32 [N_DELTAS]: the codes that pay for their bits; None where none do. bits: squared local steps that a bit is
-    worth, by the band of the answer that it is for.
+) -> np.ndarray:
+    """int32 [N_DELTAS]: the codes that pay for their bits. bits: squared local steps that a bit is worth, by the band
+    of the answer that it is for.
 
     Everything as synthesis.residual has it; strips: rows of the picture that are looked at together, even but at its
     end; wanted: at the samples in spans, what detail and residual should be together [*n, C].
@@ -99,20 +99,17 @@ def found(
             continue
         there = synthesis.seen(network, spans, shape)
         detail, step = see(there)
-        answer = synthesis.residual(network, condition, spans, shape, _just(detail, step))
         inner = tuple(slice(a - b, c - b) for (a, c), (b, _) in zip(spans, there, strict=True))
-        lacking = (wanted(spans) - detail[inner])[..., : answer.shape[-1]] - answer
         seen = synthesis.hidden(network, condition, spans, shape, detail / step)
-        evidence.add(*seen, (lacking / step[inner]).astype(np.float32))
+        answer = np.moveaxis(synthesis.last(network, condition, *seen), 0, -1) / OUTPUT_UNIT
+        colours = synthesis.colours(detail)
+        lacking = ((wanted(spans) - detail[inner]) / step[inner])[..., :colours] - answer[..., :colours]
+        evidence.add(*seen, lacking.astype(np.float32))
     for dearer in (1, 4, 16):  # sums of tiny pictures may not be exact at once
         codes = choose(network, evidence, dearer * bits)
         if fit(network, codes):
-            return codes if codes.any() else None
-    return None
-
-
-def _just(detail: np.ndarray, step: np.ndarray) -> synthesis.See:
-    return lambda _: (detail, step)
+            return codes
+    return np.zeros(N_DELTAS, np.int32)
 
 
 @dataclass

@@ -16,7 +16,7 @@ import numpy as np
 from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
 from .bases import Span
 
-__all__ = ["DETAIL_UNIT", "MIDDLE", "MIN_SCALE", "facts", "hidden", "residual", "seen"]
+__all__ = ["DETAIL_UNIT", "MIDDLE", "MIN_SCALE", "colours", "facts", "hidden", "last", "residual", "seen"]
 
 MIN_SCALE = 0.45  # thumbnails stay cheap: nothing is corrected below (at 0.4 it would be some .3 dB)
 MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are compared
@@ -44,6 +44,11 @@ def seen(network: Network, spans: Sequence[Span], shape: Sequence[int]) -> list[
     return [(max(a, 0), min(b, n)) for (a, b), n in zip(_wide(network, spans), shape, strict=True)]
 
 
+def colours(detail: np.ndarray) -> int:
+    """How many channels of detail [*n, C] a network sees and answers for: alpha is none of them."""
+    return COLOURS if detail.shape[-1] >= COLOURS else 1
+
+
 def residual(
     network: Network, condition: np.ndarray, spans: Sequence[Span], shape: Sequence[int], see: See
 ) -> np.ndarray:
@@ -52,7 +57,7 @@ def residual(
     there = seen(network, spans, shape)
     detail, unit = see(there)
     x = _inputs(network, spans, shape, detail / unit)
-    y = convolve(network, condition, x)[: COLOURS if detail.shape[-1] >= COLOURS else 1]
+    y = convolve(network, condition, x)[: colours(detail)]
     times = network.times
     starts = [a % network.block for a, _ in spans]
     inner = [slice(times * s, times * (s + b - a)) for (a, b), s in zip(spans, starts, strict=True)]
@@ -68,13 +73,17 @@ def hidden(
     """What the last layer sees at the samples in spans, whole numbers float32 [filters, h + 2, w + 2], by blocks with
     one more on every side, and what the network sees there, [3 · block², h + 2, w + 2]. scaled: the field's detail
     in local steps [*n, C] at the samples `seen` names."""
-    x = _blocks(_inputs(network, spans, shape, scaled), network.block)
-    *before, _ = network.layers
-    y = x
-    for layer in before:
-        y = _layer(y, _taps(layer), np.rint(layer.bias @ condition).astype(np.float32), layer)
-    edge = len(before)
-    return y, x[:, edge:-edge, edge:-edge]
+    return _hidden(network, condition, _inputs(network, spans, shape, scaled))
+
+
+def last(network: Network, condition: np.ndarray, filters: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """The network's answer, whole numbers float32 [3, H, W] by samples, from what `hidden` gives."""
+    layer, b = network.layers[-1], network.block * network.times
+    if layer.weights.shape[1] > len(filters):  # a file's deltas look at what the network saw as well
+        filters = np.concatenate([filters, inputs])
+    y = _layer(filters, condition, layer)
+    c, h, w = y.shape
+    return y.reshape(c // b**2, b, b, h, w).transpose(0, 3, 1, 4, 2).reshape(c // b**2, h * b, w * b)
 
 
 def _inputs(network: Network, spans: Sequence[Span], shape: Sequence[int], scaled: np.ndarray) -> np.ndarray:
@@ -82,7 +91,7 @@ def _inputs(network: Network, spans: Sequence[Span], shape: Sequence[int], scale
     at the samples `seen` names."""
     wide, there = _wide(network, spans), seen(network, spans, shape)
     x = np.zeros((COLOURS, *scaled.shape[:-1]), np.float32)
-    for c in range(COLOURS if scaled.shape[-1] >= COLOURS else 1):
+    for c in range(colours(scaled)):
         # not a number: 0, as everywhere
         x[c] = np.nan_to_num(np.clip(np.rint(scaled[..., c] * INPUT_UNIT), -INPUT_LIMIT, INPUT_LIMIT))
     around = [(t - w, v - u) for (w, v), (t, u) in zip(wide, there, strict=True)]
@@ -98,33 +107,27 @@ def _wide(network: Network, spans: Sequence[Span]) -> list[Span]:
 def convolve(network: Network, condition: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Whole numbers float32 [3, H, W] -> [3, H − 2 margin, W − 2 margin], H and W multiples of the block; of a network
     with `times` so many times as many rows and columns."""
-    b = network.block
-    x = inputs = _blocks(x, b)
-    for i, layer in enumerate(network.layers):
-        if layer.weights.shape[1] > len(x):  # a file's deltas look at what the network saw as well
-            x = np.concatenate([x, inputs[:, i:-i, i:-i]])
-        x = _layer(x, _taps(layer), np.rint(layer.bias @ condition).astype(np.float32), layer)
+    return last(network, condition, *_hidden(network, condition, x))
+
+
+def _hidden(network: Network, condition: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers [3, H, W] -> by blocks what the last layer but one gives, and as much of x."""
+    b, before = network.block, network.layers[:-1]
     c, h, w = x.shape
-    b *= network.times
-    return x.reshape(c // b**2, b, b, h, w).transpose(0, 3, 1, 4, 2).reshape(c // b**2, h * b, w * b)
+    x = y = x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
+    for layer in before:
+        y = _layer(y, condition, layer)
+    edge = len(before)
+    return y, x[:, edge:-edge, edge:-edge]
 
 
-def _blocks(x: np.ndarray, b: int) -> np.ndarray:
-    """[C, H, W] -> [C · b², H / b, W / b]."""
-    c, h, w = x.shape
-    return x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
-
-
-def _taps(layer: Layer) -> list[np.ndarray]:
-    """Per column of the kernel a matrix [O, 3 · I]."""
-    w = layer.weights
-    return [np.ascontiguousarray(w[..., k].transpose(0, 2, 1).reshape(len(w), -1)) for k in range(3)]
-
-
-def _layer(x: np.ndarray, taps: Sequence[np.ndarray], bias: np.ndarray, layer: Layer) -> np.ndarray:
+def _layer(x: np.ndarray, condition: np.ndarray, layer: Layer) -> np.ndarray:
     """One 3×3 convolution, rounded and clipped: [C, H, W] -> [O, H − 2, W − 2]. Rows lie end to end, three of them on
     top of each other, so that a matrix product per column of the kernel does it; two columns per row are of no use."""
     c, h, w = x.shape
+    bias = np.rint(layer.bias @ condition).astype(np.float32)
+    # per column of the kernel a matrix [O, 3 · I]
+    taps = [np.ascontiguousarray(layer.weights[..., k].transpose(0, 2, 1).reshape(len(bias), -1)) for k in range(3)]
     out = np.empty((len(bias) // (1 + layer.gated), h - 2, w - 2), np.float32)
     for top in range(0, h - 2, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, h - 2 - top)
