@@ -12,17 +12,14 @@ and the digest that priors/synthesis.py pins.
 from __future__ import annotations
 
 import argparse
-import math
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from train_synthesis import BLOCK, HELD_OUT, QUALITIES, Net, eyes, whole_numbers
+from train_synthesis import BLOCK, HELD_OUT, QUALITIES, Net, descend, for_eyes, whole_numbers
 
 from inrcodec.fields.cosine import CosineField
 from inrcodec.fields.synthesis import DETAIL_UNIT
@@ -36,7 +33,7 @@ PIECE = 1152  # samples per side cut out of the larger ones
 # How pictures are halved: the average of four, as small pixels become large ones, and what programs resize with
 HALVINGS = (Image.Resampling.BOX, Image.Resampling.LANCZOS, Image.Resampling.BOX, Image.Resampling.BICUBIC)
 UNITS, SIGNED, FILTERS = 32, 20, 24
-CROP, BATCH, RATE, CLIP, DECAY = 48, 16, 2e-3, 0.5, 0.998
+CROP, BATCH, RATE = 48, 16, 2e-3
 EYES_SHARE = 0.3
 ROUGH = 1 / 255 / DETAIL_UNIT  # errors below are squared, larger ones count by their size
 
@@ -128,59 +125,30 @@ def gains(net: Net, held: list[dict[str, np.ndarray]]) -> list[tuple[str, float]
             answer = net(x, torch.from_numpy(d["condition"])[None])[0].numpy().transpose(1, 2, 0)
         wanted = d["wanted"][2 * m : 2 * (h - m), 2 * m : 2 * (w - m)].astype(np.float32)
         before, after = np.mean(wanted**2), np.mean((wanted - answer) ** 2)
-        found.append((f"{-10 * np.log10(before * DETAIL_UNIT**2 / 1):.2f}", float(10 * np.log10(before / after))))
+        found.append((f"{-10 * np.log10(before * DETAIL_UNIT**2):.2f}", float(10 * np.log10(before / after))))
     return found
 
 
 def train(data: list[dict[str, np.ndarray]], held: list, minutes: float, state_file: Path) -> Net:
-    """The moving average of the weights after so many minutes."""
     torch.manual_seed(0)
-    rng = np.random.default_rng(1)
-    net, average = (Net(UNITS, SIGNED, FILTERS, times=2) for _ in range(2))
-    optimiser = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
-    step, spent, share = 0, 0.0, 0.0
-    if state_file.exists():
-        state: dict[str, Any] = torch.load(state_file, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-        rng = np.random.default_rng(step)
-    saved = start = time.monotonic() - spent
-    while (spent := time.monotonic() - start) < 60 * minutes:
-        for group in optimiser.param_groups:
-            drop = 0.5 + 0.5 * math.cos(math.pi * spent / 60 / minutes)
-            group["lr"] = RATE * min(1, (step + 1) / 50) * drop
+    net = Net(UNITS, SIGNED, FILTERS, times=2)
+    luma = DETAIL_UNIT / np.sqrt(3)  # of 0 … 1, from the first channel
+
+    def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         detail, wanted, condition = batch(rng, data, net.margin)
         answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
         error = (((answer - wanted) ** 2 + ROUGH**2).sqrt() - ROUGH).mean((1, 2, 3))
         before = wanted.abs().mean((1, 2, 3))
         loss = (error / (0.5 * before + 0.5 * before.mean())).mean()
-        if EYES_SHARE:
-            inner = twice(detail[:, :1])[..., 2 * net.margin : -2 * net.margin, 2 * net.margin : -2 * net.margin]
-            scale = DETAIL_UNIT / np.sqrt(3)
-            luma = (inner + wanted[:, :1]) * scale
-            with torch.no_grad():
-                without = eyes(luma, inner * scale)
-            amiss = eyes(luma, (inner + answer[:, :1]) * scale) / (0.5 * without + 0.5 * without.mean(0))
-            loss = EYES_SHARE * amiss.mean() + (1 - EYES_SHARE) * loss
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), CLIP)
-        optimiser.step()
-        step += 1
-        decay = min(DECAY, step / (step + 20))
-        for mean, now in zip(average.parameters(), net.parameters(), strict=True):
-            mean.data.lerp_(now.data, 1 - decay)
-        with torch.no_grad():
-            share += 0.01 * (1 - float(((answer - wanted) ** 2).sum() / (wanted**2).sum()) - share)
-        if time.monotonic() - saved > 60:
-            saved = time.monotonic()
-            found = np.mean([g for _, g in gains(average, held[::3])])
-            print(f"{spent / 60:.0f} of {minutes:g} min, step {step}: {share:.2%}; held out {found:.3f} dB", flush=True)
-            state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**state, "step": step, "spent": spent}, state_file)
-    return average
+        inner = twice(detail[:, :1])[..., 2 * net.margin : -2 * net.margin, 2 * net.margin : -2 * net.margin] * luma
+        amiss = for_eyes(inner + wanted[:, :1] * luma, inner, inner + answer[:, :1] * luma)
+        gone = 1 - float(((answer.detach() - wanted) ** 2).sum() / (wanted**2).sum())
+        return EYES_SHARE * amiss + (1 - EYES_SHARE) * loss, gone
+
+    def note(average: Net) -> str:
+        return f"; held out {np.mean([g for _, g in gains(average, held[::3])]):.3f} dB"
+
+    return descend(net, RATE, minutes, state_file, loss_of=loss_of, note=note)
 
 
 def main() -> None:

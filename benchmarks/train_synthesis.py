@@ -15,8 +15,10 @@ see: mean squared error blurs faint textures.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,16 +213,19 @@ def _blur(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *, start_from: Net | None = None) -> Net:
-    """The moving average of the weights after so many minutes. start_from: a network to refine for eyes."""
-    torch.manual_seed(0)
+def descend(
+    net: Net,
+    rate: float,
+    minutes: float,
+    state_file: Path,
+    *,
+    loss_of: Callable[[np.random.Generator], tuple[torch.Tensor, float]],
+    note: Callable[[Net], str] = lambda _: "",
+) -> Net:
+    """The moving average of the weights after so many minutes of Adam; goes on from state_file, and keeps it. loss_of:
+    a batch's loss, and the share of its squared error that is gone. note: said of the average once a minute."""
     rng = np.random.default_rng(1)
-    net, average = Net(), Net()
-    rate = RATE
-    if start_from is not None:
-        rate = EYES_RATE
-        net.load_state_dict(start_from.state_dict())
-        average.load_state_dict(start_from.state_dict())
+    average = copy.deepcopy(net)
     optimiser = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.99))
     step, spent, share = 0, 0.0, 0.0
     if state_file.exists():
@@ -235,16 +240,7 @@ def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *
         for group in optimiser.param_groups:
             drop = 0.5 + 0.5 * math.cos(math.pi * spent / 60 / minutes)
             group["lr"] = rate * min(1, (step + 1) / 50) * drop
-        detail, wanted, weight, condition, local = batch(rng, data, net.margin)
-        answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
-        loss = error = 3 * ((answer - wanted) ** 2 * weight).mean()
-        if start_from is not None:
-            inner = detail[:, :1, net.margin : -net.margin, net.margin : -net.margin]
-            luma = (inner + wanted[:, :1]) * local
-            with torch.no_grad():
-                without = eyes(luma, inner * local)
-            amiss = eyes(luma, (inner + answer[:, :1]) * local) / (0.5 * without + 0.5 * without.mean(0))
-            loss = EYES_SHARE * amiss.mean() + (1 - EYES_SHARE) * error
+        loss, gone = loss_of(rng)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), CLIP)
@@ -253,14 +249,41 @@ def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *
         decay = min(DECAY, step / (step + 20))
         for mean, now in zip(average.parameters(), net.parameters(), strict=True):
             mean.data.lerp_(now.data, 1 - decay)
-        before = 3 * float((wanted**2 * weight).mean())
-        share += 0.01 * (1 - float(error.detach()) / before - share)
+        share += 0.01 * (gone - share)
         if time.monotonic() - saved > 60:
             saved = time.monotonic()
-            print(f"{spent / 60:.0f} of {minutes:g} min, step {step}: {share:.2%} of the error gone", flush=True)
+            said = f"{spent / 60:.0f} of {minutes:g} min, step {step}: {share:.2%} of the error gone{note(average)}"
+            print(said, flush=True)
             state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
             torch.save({**state, "step": step, "spent": spent}, state_file)
     return average
+
+
+def for_eyes(luma: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """What eyes see amiss after the network, relative to before it; luma of 0 … 1, without the smooth level."""
+    with torch.no_grad():
+        without = eyes(luma, before)
+    return (eyes(luma, after) / (0.5 * without + 0.5 * without.mean(0))).mean()
+
+
+def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *, start_from: Net | None = None) -> Net:
+    """start_from: a network to refine for eyes."""
+    torch.manual_seed(0)
+    net = Net()
+    if start_from is not None:
+        net.load_state_dict(start_from.state_dict())
+
+    def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
+        detail, wanted, weight, condition, local = batch(rng, data, net.margin)
+        answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
+        loss = error = 3 * ((answer - wanted) ** 2 * weight).mean()
+        if start_from is not None:
+            inner = detail[:, :1, net.margin : -net.margin, net.margin : -net.margin]
+            amiss = for_eyes((inner + wanted[:, :1]) * local, inner * local, (inner + answer[:, :1]) * local)
+            loss = EYES_SHARE * amiss + (1 - EYES_SHARE) * error
+        return loss, 1 - float(error.detach()) / (3 * float((wanted**2 * weight).mean()))
+
+    return descend(net, RATE if start_from is None else EYES_RATE, minutes, state_file, loss_of=loss_of)
 
 
 def main() -> None:
