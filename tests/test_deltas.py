@@ -23,7 +23,7 @@ from inrcodec import api, codec
 from inrcodec.cost import DELTA_MACS, N_DELTAS, SYNTHESIS_MACS, macs_per_sample
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError
-from inrcodec.fields import cosine, deltas, make_field, synthesis
+from inrcodec.fields import bases, cosine, deltas, make_field, synthesis
 from inrcodec.grid import Grid
 from inrcodec.priors.synthesis import HIDDEN_LIMIT, INPUT_LIMIT, OUTPUT_UNIT, SHA256, bias_bound, network
 from inrcodec.quantize import BIT
@@ -262,7 +262,7 @@ def test_the_size_of_strips_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
     trial = tried(COFFEE)
     whole = found(trial)
     monkeypatch.setattr(deltas, "PIECE", (3, 17))
-    monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)
+    monkeypatch.setattr(bases, "BLOCK_VALUES", 1)
     monkeypatch.setattr(synthesis, "STRIP_ROWS", 33)
     np.testing.assert_array_equal(found(trial), whole)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import inrcodec
 from inrcodec import api
-from inrcodec.fields import cosine, make_field, synthesis
+from inrcodec.fields import bases, cosine, make_field, synthesis
 from inrcodec.fields.cosine import CosineField, Fitted
 from inrcodec.grid import Grid
 from inrcodec.quantize import BIT, rate_optimal, reconsidered
@@ -123,7 +123,7 @@ def test_a_network_that_harms_is_not_heeded(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_size_of_blocks_decides_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Made.of(COFFEE, tune="perceptual")
-    monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)  # a row of cells at a time
+    monkeypatch.setattr(bases, "BLOCK_VALUES", 1)  # a row of cells at a time
     monkeypatch.setattr(synthesis, "STRIP_ROWS", 16)
     for codes, others in zip(Made.of(COFFEE, tune="perceptual").trial.codes, whole.trial.codes, strict=True):
         np.testing.assert_array_equal(codes, others)

@@ -16,7 +16,7 @@ from inrcodec import api, render
 from inrcodec.codec import Decoder
 from inrcodec.cost import DETAIL_MACS, SYNTHESIS_MACS
 from inrcodec.errors import UnsupportedError
-from inrcodec.fields import cosine, synthesis
+from inrcodec.fields import bases, correction, cosine, synthesis
 from inrcodec.priors import synthesis as shipped
 from inrcodec.priors.synthesis import network
 from inrcodec.settings import DecodeSettings
@@ -147,7 +147,7 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
 
 def test_the_size_of_blocks_does_not_matter(detailed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {scale: api.open(detailed).decode(scale=scale) for scale in (1.0, 1.5, 0.5)}
-    monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)  # a row of cells at a time
+    monkeypatch.setattr(bases, "BLOCK_VALUES", 1)  # a row of cells at a time
     monkeypatch.setattr(render, "BLOCK_VALUES", 5000)
     monkeypatch.setattr(render, "BAND_VALUES", 30_000)
     for scale, values in whole.items():
@@ -254,7 +254,7 @@ def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> No
     net, detail = network(4), network(cosine.DETAIL)
     bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
     spoilt = replace(net, layers=(*net.layers[:-1], bad))
-    monkeypatch.setattr(cosine, "network", lambda n: detail if n == cosine.DETAIL else spoilt)
+    monkeypatch.setattr(correction, "network", lambda n: detail if n == cosine.DETAIL else spoilt)
     header = api.open(inrcodec.encode(COFFEE, quality=40)).header
     off = api.open(inrcodec.encode(COFFEE, quality=40, synthesis="off")).header
     assert (replace(header.field, detail=0), header.quality_mdb) == (off.field, off.quality_mdb)
@@ -307,6 +307,6 @@ def test_one_row_of_large_cells_is_seen_in_strips(monkeypatch: pytest.MonkeyPatc
     picture = np.random.default_rng(3).integers(0, 256, (300, 40, 3), np.uint8)
     data = inrcodec.encode(picture, grid="1x2", quality=40)
     whole = inrcodec.open(data).decode(scale=2)
-    monkeypatch.setattr(cosine, "BLOCK_VALUES", 1)
+    monkeypatch.setattr(bases, "BLOCK_VALUES", 1)
     monkeypatch.setattr(synthesis, "STRIP_ROWS", 16)
     np.testing.assert_array_equal(inrcodec.open(data).decode(scale=2), whole)

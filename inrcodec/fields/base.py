@@ -14,7 +14,7 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
 
-__all__ = ["Field", "Progress"]
+__all__ = ["Field", "Progress", "cells_at"]
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,15 @@ class Field(ABC):
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """Per axis (start, stop) of the cells that `render` needs for these positions."""
-        spans = []
-        for borders, x in zip(self.grid.borders, axes, strict=True):
-            first = int(np.searchsorted(borders, x.min(), side="right")) - 1
-            last = int(np.searchsorted(borders, x.max(), side="right")) - 1
-            m = len(borders) - 1
-            spans.append((min(max(first, 0), m - 1), min(max(last, 0), m - 1) + 1))
-        return tuple(spans)
+        return cells_at(self.grid, axes)
+
+
+def cells_at(grid: Grid, axes: Sequence[np.ndarray]) -> tuple[tuple[int, int], ...]:
+    """Per axis (start, stop) of the cells that hold these positions; beyond the ends the outermost do."""
+    spans = []
+    for borders, x in zip(grid.borders, axes, strict=True):
+        first = int(np.searchsorted(borders, x.min(), side="right")) - 1
+        last = int(np.searchsorted(borders, x.max(), side="right")) - 1
+        m = len(borders) - 1
+        spans.append((min(max(first, 0), m - 1), min(max(last, 0), m - 1) + 1))
+    return tuple(spans)

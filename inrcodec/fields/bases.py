@@ -10,7 +10,9 @@ import numpy as np
 from ..grid import Grid
 from .axis import CosineAxis, SplineAxis, functions_at
 
-__all__ = ["Cosines", "Span", "Splines", "centres"]
+__all__ = ["BLOCK_VALUES", "Cosines", "Span", "Splines", "cell_runs", "centres"]
+
+BLOCK_VALUES = 2**22  # values analysed or synthesised at a time: bounds the float64 scratch
 
 Span = tuple[int, int]  # start, stop
 
@@ -116,3 +118,9 @@ class Splines:
 def centres(spans: Sequence[Span]) -> list[np.ndarray]:
     """Positions of the samples in spans."""
     return [np.arange(a, b) + 0.5 for a, b in spans]
+
+
+def cell_runs(rows: Span, values_per_row: int) -> list[slice]:
+    """Runs of rows of cells that are worked on at a time."""
+    run = max(1, BLOCK_VALUES // max(1, values_per_row))
+    return [slice(a, min(a + run, rows[1])) for a in range(rows[0], rows[1], run)]

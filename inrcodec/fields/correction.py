@@ -1,0 +1,176 @@
+"""What small networks add to a cosine field's heads, for a decoder and for an encoder that heeds it.
+
+The synthesis network corrects heads at scale 1; above it the detail network gives heads of a grid of twice the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..grid import Grid
+from ..priors.synthesis import Network, network
+from ..signals import SignalMeta
+from ..stream import FieldSpec
+from . import bases, deltas, synthesis
+from .base import cells_at
+from .bases import Cosines, Span, Splines, cell_runs, centres
+
+__all__ = ["Correction"]
+
+
+class Correction:
+    """The networks of one field. Weights are what CosineField.dequantize gives under any of them: knots, knots of the
+    steps' logarithm, facts, the deltas if there are any, heads."""
+
+    def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid, cosines: Cosines, splines: Splines) -> None:
+        """Raises UnsupportedError for networks that are not known, or not of the kind."""
+        self._signal, self._grid, self._cosines, self._splines = signal, grid, cosines, splines
+        self._deltas = spec.deltas
+        self._per_cell = signal.n_values // grid.cells[0]  # values of a row of cells
+        self.network = _network(spec.synthesis, times=1)
+        self.detail = _network(spec.detail, times=2)
+
+    def correct(
+        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
+    ) -> tuple[np.ndarray, ...]:
+        """Spline and heads, the network's residual at scale 1 projected onto the cosines and added to these: the same
+        picture at scale 1, and the formula itself at every other. Above scale 1, with a detail network, heads of twice
+        the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0."""
+        detail = self.detail if min(scale) > 1 else None
+        if (self.network is None and self.detail is None) or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
+            return tuple(weights)
+        cells = self._touching(axes)
+        seen = cells if detail is None else self._around(detail, self._halved(cells))
+        heads = weights[-1] if self.network is None else self._corrected(weights, seen)
+        if detail is not None:
+            heads = self._detailed(detail, heads, weights[2], cells, scale)
+        return weights[0], heads
+
+    def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
+        """Those that the positions touch, and those that the network sees around them."""
+        cells = self._touching(axes)
+        if self.detail is not None and min(scale) > 1:
+            cells = self._around(self.detail, self._halved(cells))
+        if self.network is not None and min(scale) >= synthesis.MIN_SCALE:
+            cells = self._around(self.network, self._cosines.reach(cells))
+        return cells
+
+    def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
+        """[*n, 1], from what `dequantize` gives under a network."""
+        masks, facts = weights[1], weights[2]
+        return np.asarray(facts[0] * np.exp2(np.clip(self._splines.evaluate(masks, axes), -8, 8)))
+
+    @cached_property
+    def finer(self) -> Cosines:
+        """The functions of the grid of twice the samples."""
+        return Cosines(Grid(tuple(tuple(2 * b for b in borders) for borders in self._grid.borders)))
+
+    def functions_of(self, heads: np.ndarray) -> tuple[Cosines, int]:
+        """The functions that heads belong to, and how many times as dense their samples are."""
+        return (self.finer, 2) if heads.shape[1] > self._grid.largest[0] else (self._cosines, 1)
+
+    def _touching(self, axes: Sequence[np.ndarray]) -> tuple[Span, ...]:
+        """Per axis the cells whose functions live at these positions: those that hold them, and their neighbours."""
+        spans = cells_at(self._grid, axes)
+        return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self._grid.cells, strict=True))
+
+    def seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+        """What the synthesis network sees at the samples in spans: synthesis.See."""
+        axes = centres(spans)
+        return self._cosines.synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
+
+    def _around(self, network: Network, spans: Sequence[Span]) -> tuple[Span, ...]:
+        """The cells that a network's answer at the samples in spans depends on."""
+        spans = synthesis.seen(network, spans, self._signal.shape)
+        return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
+
+    def _corrected(self, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+        """Heads of cells, corrected by the synthesis network; those of others are 0."""
+        network, heads = self.adapted(weights), weights[-1]
+        corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
+        for run in cell_runs(cells[0], self._per_cell):
+            part = ((run.start, run.stop), *cells[1:])
+            answer = self.answer(network, weights, part)
+            at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
+            corrected[at] = heads[at]
+            corrected[: len(answer)][at] += answer
+        return corrected
+
+    def adapted(self, weights: Sequence[np.ndarray]) -> Network:
+        """The synthesis network, with the file's own deltas."""
+        assert self.network is not None
+        return deltas.adapted(self.network, weights[3]) if self._deltas else self.network
+
+    def answer(self, network: Network, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+        """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            return self.seen(weights, spans)
+
+        residual = self._residual(network, weights[2][1:], self._cosines.reach(cells), see)
+        return self._cosines.analyse(residual, cells)
+
+    def _detailed(
+        self, network: Network, heads: np.ndarray, facts: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
+    ) -> np.ndarray:
+        """Heads of cells as the grid of twice the samples has them, with what the detail network adds: all of it from
+        scale 2 on, less towards scale 1; never what the output's samples cannot hold."""
+        sizes = self._grid.largest
+        fine = np.zeros((heads.shape[0], *(2 * m for m in sizes), *self._grid.cells), np.float32)
+        share = np.full((1,) * len(sizes), min(min(scale) - 1, 1.0))
+        for d, (m, s) in enumerate(zip(sizes, scale, strict=True)):
+            holds = (np.arange(2 * m) + 0.5) / m < s
+            share = share * holds.reshape(tuple(-1 if e == d else 1 for e in range(len(sizes))))
+        share = share.reshape(*share.shape, *(1,) * len(sizes))
+
+        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            values = self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
+            return values, np.full((*values.shape[:-1], 1), synthesis.DETAIL_UNIT)
+
+        for run in cell_runs(cells[0], self._per_cell * 2 ** len(sizes)):
+            part = ((run.start, run.stop), *cells[1:])
+            reach, spans = self.finer.reach(part), self._halved(part)
+            residual = self._residual(network, facts[1:], spans, see)
+            residual = residual[tuple(slice(a - 2 * u, b - 2 * u) for (a, b), (u, _) in zip(reach, spans, strict=True))]
+            at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
+            # the same function on a lattice twice as dense: √2 per axis
+            fine[(slice(None), *(slice(m) for m in sizes))][at] = heads[at] * np.float32(2 ** (len(sizes) / 2))
+            fine[: residual.shape[-1]][at] += share * self.finer.analyse(residual, part)
+        return fine
+
+    def _halved(self, cells: Sequence[Span]) -> list[Span]:
+        """The samples that hold those at which the finer functions of a run of cells live."""
+        return [(a // 2, -(-b // 2)) for a, b in self.finer.reach(cells)]
+
+    def _residual(
+        self, network: Network, condition: np.ndarray, spans: Sequence[Span], see: synthesis.See
+    ) -> np.ndarray:
+        """synthesis.residual, seen in strips."""
+        strips = [
+            synthesis.residual(network, condition, [strip, *spans[1:]], self._signal.shape, see)
+            for strip in self.strips(spans)
+        ]
+        return np.concatenate(strips) if len(strips) > 1 else strips[0]
+
+    def strips(self, spans: Sequence[Span]) -> list[Span]:
+        """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
+        (start, stop), *others = spans
+        rows = max(synthesis.STRIP_ROWS, bases.BLOCK_VALUES // (self._signal.channels * prod(b - a for a, b in others)))
+        rows -= rows % 2  # whole blocks of the network, where they begin with one
+        return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
+
+
+def _network(number: int, times: int) -> Network | None:
+    """None for 0. Raises UnsupportedError for one that is not known, or has not so many samples per side for one."""
+    if not number:
+        return None
+    found = network(number)
+    if found.times != times:
+        raise UnsupportedError(f"network {number} is not of the kind the file needs")
+    return found
