@@ -6,7 +6,7 @@ The synthesis network corrects heads at scale 1; above it the detail network giv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -109,11 +109,7 @@ class Correction:
 
     def answer(self, network: Network, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
         """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
-
-        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            return self.seen(weights, spans)
-
-        residual = self._residual(network, weights[2][1:], self._cosines.reach(cells), see)
+        residual = self._residual(network, weights[2][1:], self._cosines.reach(cells), partial(self.seen, weights))
         return self._cosines.analyse(residual, cells)
 
     def _detailed(

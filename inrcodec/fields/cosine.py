@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -246,9 +246,6 @@ class CosineField(Field):
             at = tuple(slice(*span) for span in spans)
             return np.asarray(fitted.samples[at] - self._splines.evaluate(weights[0], centres(spans)))
 
-        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            return correction.seen(weights, spans)
-
         # an error counts in the steps of its own frequency: those of a band in one mean
         relative = (self._steps(quantiser) / weights[2][0])[..., 0, 0] ** -2.0
         shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
@@ -259,7 +256,7 @@ class CosineField(Field):
             weights[2][1:],
             strips,
             self.signal.shape,
-            see=see,
+            see=partial(correction.seen, weights),
             wanted=wanted,
             bits=BIT / worth.ravel(),
         )
