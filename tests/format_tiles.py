@@ -108,6 +108,11 @@ def learned_part(
 
     for s in range(low, max(stops, default=0)):
         members = [u for u in itertools.product(range(m[0]), range(m[1])) if sum(u) == s]
+        shifts = {}
+        for c in range(n_colours) if states is not None else ():
+            if s < stops[c]:
+                indices = [min(j, 24) for j in read([88] * len(members))]
+                shifts |= {(c, u): (j + 1) // 2 if j % 2 else -j // 2 for u, j in zip(members, indices, strict=True)}
         for half, c in itertools.product((0, 1), range(n_colours)):
             if s >= stops[c]:
                 continue
@@ -145,7 +150,8 @@ def learned_part(
                     f = [min(max(exact(z, network.shift[layer]), 0), network.limit) for z in y]
                     y = [int(b) for b in network.bias[layer]]
                 last = y[0] + sum(int(a) * z for a, z in zip(network.weights[2], f, strict=True))
-                contexts.append(min(max(exact(last, network.shift[2]), 0), 31))
+                quarters = min(max(4 * last >> network.shift[2], -12), 140)
+                contexts.append(min(max((quarters + shifts.get((c, u), 0) + 2) // 4, 0), 31))
             if states is None:
                 values = read(contexts)
             else:

@@ -19,6 +19,7 @@ from .base import valid_codes
 from .diagonals import N_BANDS, Diagonals, around, coded, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
 from .learned import N_LEARNED_CONTEXTS, ContextNetwork, LearnedTile
+from .shifts import best_shifts
 from .signs import SignNetwork
 
 __all__ = ["N_CONTEXTS", "UNSIGNED", "Networks", "TileModel", "open_tile", "tile_kind"]
@@ -304,11 +305,19 @@ def open_tile(
     networks: Callable[[], Networks],
     *,
     kind: str | None = None,
+    counts: np.ndarray | None = None,
 ) -> TileModel:
-    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. kind: another than files have."""
+    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. kind: another than files have.
+    counts: for a writer, the starting counts of its contexts: by them it chooses what a file is told beside codes."""
     kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
-        return LearnedTile(codes, valid, networks().magnitudes, networks().signs, dependent=layout.dependent)
+        magnitudes, signs = networks().magnitudes, networks().signs
+        if not layout.dependent:
+            return LearnedTile(codes, valid, magnitudes, signs)
+        shifts = np.zeros(codes.shape[:3], np.int8)
+        if counts is not None:
+            shifts = best_shifts(codes, valid, magnitudes, signs, counts=counts)
+        return LearnedTile(codes, valid, magnitudes, signs, dependent=True, shifts=shifts)
     return _MODELS[kind](codes, valid, n_axes, layout.bands)
 
 

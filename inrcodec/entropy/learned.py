@@ -16,12 +16,16 @@ from .signs import N_SIGN_CLASSES, SignNetwork, Signs
 __all__ = [
     "ACTIVATION_BITS",
     "Code",
+    "LARGEST_SHIFT",
     "N_FEATURES",
     "N_LEARNED_CLASSES",
     "N_LEARNED_CONTEXTS",
+    "OF_SHIFTS",
     "ContextNetwork",
     "LearnedTile",
     "Pass",
+    "class_of",
+    "shift_codes",
 ]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -56,8 +60,10 @@ _N_LOWER = len(_OWN) + 3 * len(_BESIDE) + len(_AROUND) + _PARTNER + _TOTALS
 N_FEATURES = _N_LOWER + _SAME + _COLOURS
 
 N_LEARNED_CLASSES = 32
-# first those of magnitudes, of codes alone and of the even quantiser, then of the odd one
-N_LEARNED_CONTEXTS = 2 * N_LEARNED_CLASSES + N_SIGN_CLASSES
+# first those of magnitudes, of codes alone and of the even quantiser, then of the odd one; then signs; last, shifts
+N_LEARNED_CONTEXTS = 2 * N_LEARNED_CLASSES + N_SIGN_CLASSES + 1
+OF_SHIFTS = N_LEARNED_CONTEXTS - 1
+LARGEST_SHIFT = 12  # quarters of a class
 ACTIVATION_BITS = 5  # fractional bits of features and activations
 _LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
 _RUN = 2**14  # codes that go through the network at a time: their activations stay in the cache
@@ -65,7 +71,8 @@ _RUN = 2**14  # codes that go through the network at a time: their activations s
 
 @dataclass(frozen=True)
 class ContextNetwork:
-    """Integers only; layer l: floor(y · 2^−shift[l] + ½), clipped to 0 … limit, or to the classes at the end.
+    """Integers only; layer l: floor(y · 2^−shift[l] + ½), clipped to 0 … limit; at the end quarters of a class,
+    floor(4 y · 2^−shift[2]).
 
     weights: int16 [hidden_0, N_FEATURES], [hidden_1, hidden_0], [hidden_1]. bias: int32 of the second and last layers.
     place: int32 [POSITIONS, POSITIONS, N_COLOURS, 2 halves, hidden_0], the first layer's.
@@ -86,8 +93,12 @@ class ContextNetwork:
                 raise ValueError("context network: sums may not be exact")
 
     def classes(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:
+        """As quarters, but classes int16 [n, k]."""
+        return class_of(self.quarters(features, u, v, colour, half))
+
+    def quarters(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:
         """features float32 [N_FEATURES, n, k] of codes at n frequencies, whose classes of position are u, v [n] ->
-        classes int16 [n, k]."""
+        quarters of classes int16 [n, k], within LARGEST_SHIFT of one that exists."""
         first, second, last = (w.astype(np.float32) for w in self.weights)
         place = self.place[u, v, min(colour, N_COLOURS - 1), half].T.astype(np.float32)  # [hidden_0, n]
         _, n, k = features.shape
@@ -101,8 +112,8 @@ class ContextNetwork:
             y = second @ y
             y += self.bias[0].astype(np.float32)[:, None]
             y = last @ activate(y, self.shift[1], self.limit) + np.float32(self.bias[1][0])
-            y = np.floor(y * np.float32(2.0 ** -self.shift[2]) + np.float32(0.5))
-            result[some] = np.clip(y, 0, N_LEARNED_CLASSES - 1).reshape(-1, k)
+            y = np.floor(y * np.float32(2.0 ** (2 - self.shift[2])))
+            result[some] = np.clip(y, -LARGEST_SHIFT, 4 * N_LEARNED_CLASSES + LARGEST_SHIFT).reshape(-1, k)
         return result
 
 
@@ -123,7 +134,7 @@ class LearnedTile:
     """Heads of a picture: diagonal by diagonal over all cells of the tile, the first checkerboard half before the
     second, colour after colour: a pass of magnitudes, then one of whether signs are not as expected. The context of
     either is a network's class of its features, which see codes in half steps. Who only wants to look overrides `sized`
-    and `signed`."""
+    and `signed`. With shifts, those of a diagonal come first: what this file's classes at a frequency are off by."""
 
     def __init__(
         self,
@@ -133,9 +144,11 @@ class LearnedTile:
         signs: SignNetwork,
         *,
         dependent: bool = False,
+        shifts: np.ndarray | None = None,
     ) -> None:
-        """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps."""
-        self._codes, self._valid, self._network = codes, valid, network
+        """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps. shifts: int8
+        [C, M, M'], of quarters of a class; filled while reading. None where the tile has none."""
+        self._codes, self._valid, self._network, self._shifts = codes, valid, network, shifts
         self._cells = codes.shape[3:]
         self.known_signs = Signs(codes.shape, signs)
         self.chains = Chains(codes.shape[1:3], self._cells)
@@ -171,6 +184,9 @@ class LearnedTile:
             truth = self._codes[:, *index].reshape(*values.shape)[..., self._by_half]
             exists = None if self._valid is None else self._valid[index].reshape(n, k)[:, self._by_half]
             lower = self._lower(s)
+            if self._shifts is not None:
+                for c in np.flatnonzero(s < stops).tolist():
+                    self._shifts[c][index] = _shifted(code, self._shifts[c][index])
             for half, cells in enumerate(self._halves):
                 for c in np.flatnonzero(s < stops).tolist():
                     if cells.start == cells.stop:
@@ -178,15 +194,22 @@ class LearnedTile:
                     features = np.empty((N_FEATURES, n, cells.stop - cells.start), np.float32)
                     features[:_N_LOWER] = lower[:, c, :, cells]
                     self._same_diagonal(features[_N_LOWER:], magnitude, c, half, cells)
-                    context = self._network.classes(features, u, v, c, half)
                     there = truth[c][:, cells]
                     visible = None if exists is None else exists[:, cells]
                     now = Pass(index, (u, v), self._by_half[cells], c, half, visible)
-                    got = self.sized(code, context, np.abs(there), now)
+                    got = self.sized(code, self.contexts(features, now), np.abs(there), now)
                     magnitude[c][:, cells] = np.minimum(got, CAP)
                     values[c][:, cells] = self.signed(code, got, there < 0, now) // self._halves_per_code
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
         self._remember(magnitude)
+
+    def contexts(self, features: np.ndarray, now: Pass) -> np.ndarray:
+        """Of the magnitudes of a pass, [n, k]."""
+        u, v = now.position
+        if self._shifts is None:
+            return self._network.classes(features, u, v, now.colour, now.half)
+        quarters = self._network.quarters(features, u, v, now.colour, now.half)
+        return class_of(quarters + self._shifts[now.colour][now.index][:, None])
 
     def sized(self, code: Code, context: np.ndarray, true: np.ndarray, now: Pass) -> np.ndarray:
         """Magnitudes [n, k] of a pass, in half steps; true: the codes' own, while writing."""
@@ -286,6 +309,24 @@ class LearnedTile:
         across = beside[..., :-2, :] + beside[..., 2:, :]
         h, v, x = (t.reshape(x.shape)[..., self._by_half] for t in (beside[..., 1:-1, :], above, across))
         return h, v, x
+
+
+def class_of(quarters: np.ndarray) -> np.ndarray:
+    """Classes, of the type that the quarters have."""
+    return np.clip((quarters + 2) >> 2, 0, N_LEARNED_CLASSES - 1)
+
+
+def shift_codes(shifts: np.ndarray) -> np.ndarray:
+    """0, 1, −1, 2, … -> 0, 1, 2, 3, … int32."""
+    wide = shifts.astype(np.int32)
+    return np.where(wide > 0, 2 * wide - 1, -2 * wide)
+
+
+def _shifted(code: Code, shifts: np.ndarray) -> np.ndarray:
+    """Shifts int8 [n] as a reader gets them."""
+    got = code(np.full(len(shifts), OF_SHIFTS, np.int16), shift_codes(shifts))
+    got = np.minimum(got, 2 * LARGEST_SHIFT)
+    return np.where(got & 1, (got + 1) >> 1, -(got >> 1)).astype(np.int8)
 
 
 def _log(m: np.ndarray) -> np.ndarray:

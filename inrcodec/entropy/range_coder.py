@@ -78,7 +78,7 @@ class _Tiles:
         self._open: dict[int, tuple[tuple[tuple[int, int], ...], TileModel, AdaptiveTables]] = {}
 
     def write(self, out: Writer, part: Part) -> None:
-        model, tables = self._model(part)
+        model, tables = self._model(part, writing=True)
         stops = model.stops(part.low, part.high)
         for stop in stops:
             _put_stop(out, int(stop) - part.low, part.high - part.low)
@@ -95,15 +95,16 @@ class _Tiles:
         stops = np.array([part.low + _get_stop(source, part.high - part.low) for _ in range(n)])
         model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
 
-    def _model(self, part: Part) -> tuple[TileModel, AdaptiveTables]:
+    def _model(self, part: Part, *, writing: bool = False) -> tuple[TileModel, AdaptiveTables]:
         if part.tensor not in self._open or self._open[part.tensor][0] != part.tile:
             self._open.pop(part.tensor, None)  # its state is larger than its codes: before the next is made
             layout = self._layouts[part.tensor]
             lead = (slice(None),) * (1 + len(layout.frequencies))
             view = self.codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
             kind = tile_kind(layout)
-            model = open_tile(view, layout, part, self._networks)
-            tables = AdaptiveTables(self._starting_counts(kind), signed=kind not in UNSIGNED)
+            counts = self._starting_counts(kind)
+            model = open_tile(view, layout, part, self._networks, counts=counts if writing else None)
+            tables = AdaptiveTables(counts, signed=kind not in UNSIGNED)
             self._open[part.tensor] = part.tile, model, tables
         _, model, tables = self._open[part.tensor]
         return model, tables

@@ -12,7 +12,7 @@ from .released import released, sha256
 
 __all__ = ["FILE", "arrays", "digest", "sign_network", "sign_rows"]
 
-FILE = "signs_1.npz"  # belongs to table set 5
+FILE = "signs_1.npz"  # belongs to table set 6
 SHA256 = "81b6daddf9789d750b9188fa57586ef3fd4deec9aaea843a4ef86ce94826c357"
 _ORDER = ("first", "place", "size", "second", "bias", "last", "shift", "limit", "rows")
 

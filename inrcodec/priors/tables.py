@@ -9,6 +9,7 @@ import numpy as np
 from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.context import N_CLASSES, N_CONTEXTS
 from ..entropy.labels import label_counts
+from ..entropy.learned import LARGEST_SHIFT
 from .context import starting_rows
 from .released import released, sha256
 from .signs import sign_rows
@@ -34,7 +35,7 @@ def starting_counts(kind: str) -> np.ndarray:
     if kind == "sparse":
         return sparse_counts()
     if kind == "learned":
-        return np.concatenate([starting_rows(), sign_rows()])
+        return np.concatenate([starting_rows(), sign_rows(), shift_counts()])
     return released(FILE, digest, SHA256)[kind].astype(np.int64)
 
 
@@ -42,6 +43,14 @@ def sparse_counts() -> np.ndarray:
     """One row int64 [1, N_SYMBOLS]: one code in twenty is not 0, as deltas of photos are."""
     size = np.arange(N_SYMBOLS)
     counts = np.maximum(600 // (size + 3) ** 2, 1)
+    counts[0] = 4096
+    return counts[None]
+
+
+def shift_counts() -> np.ndarray:
+    """One row int64 [1, N_SYMBOLS]: eight of nine shifts are 0."""
+    size = np.arange(N_SYMBOLS)
+    counts = np.where(size <= 2 * LARGEST_SHIFT, np.maximum(128 >> (size // 4), 1), 0)
     counts[0] = 4096
     return counts[None]
 

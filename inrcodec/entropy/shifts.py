@@ -1,0 +1,88 @@
+"""What the context network is off by in one file: shifts that an encoder finds and a decoder is told.
+
+A network that was trained on many pictures is wrong about each of them in its own way: at this frequency and colour,
+codes are a little larger, or smaller, than it thinks. A shift is added to what it answers there, in quarters of a
+class: a change of the bias of its last layer, by frequency.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .alphabet import N_SYMBOLS, split
+from .learned import (
+    LARGEST_SHIFT,
+    N_LEARNED_CLASSES,
+    OF_SHIFTS,
+    ContextNetwork,
+    LearnedTile,
+    Pass,
+    class_of,
+    shift_codes,
+)
+from .signs import SignNetwork
+from .tables import INCREMENT
+
+__all__ = ["best_shifts"]
+
+ROUNDS = 2  # of shifts under the tables that the shifts before make
+WHIFF = 0.02  # of a count, so that no symbol is free
+_N_QUARTERS = 4 * N_LEARNED_CLASSES + 2 * LARGEST_SHIFT + 1  # what the network may answer
+
+
+class _Survey(LearnedTile):
+    """Visits codes as the coder does. Contexts say which frequency of which colour it is, and what the network
+    answers."""
+
+    def contexts(self, features: np.ndarray, now: Pass) -> np.ndarray:
+        of = np.ravel_multi_index((np.full(len(now.index[0]), now.colour), *now.index), self._codes.shape[:3])
+        u, v = now.position
+        quarters = self._network.quarters(features, u, v, now.colour, now.half).astype(np.int64)
+        # `sized` adds the odd quantiser's first class
+        return (of[:, None] * _N_QUARTERS + quarters + LARGEST_SHIFT) * 2 * N_LEARNED_CLASSES
+
+    def signed(self, code: object, halves: np.ndarray, negative: np.ndarray, now: Pass) -> np.ndarray:
+        return np.where(negative, -halves, halves)
+
+
+def best_shifts(
+    codes: np.ndarray,
+    valid: np.ndarray | None,
+    network: ContextNetwork,
+    signs: SignNetwork,
+    *,
+    counts: np.ndarray,
+) -> np.ndarray:
+    """int8 [C, M, M']: the shifts that save more bits than they cost in a tile of dependent codes [C, M, M', *cells].
+    counts: starting counts of all contexts."""
+    seen: list[np.ndarray] = []
+
+    def note(contexts: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
+        seen.append(contexts * N_SYMBOLS + split(magnitudes)[0])
+        return magnitudes
+
+    survey = _Survey(codes.copy(), valid, network, signs, dependent=True)
+    n_diagonals = sum(codes.shape[1:3]) - 1
+    survey.run(0, n_diagonals, survey.stops(0, n_diagonals), note)
+    found, times = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
+    found, symbols = np.divmod(found, N_SYMBOLS)
+    found, row = np.divmod(found, 2 * N_LEARNED_CLASSES)  # a row of the quantiser's first class
+    of, quarters = np.divmod(found, _N_QUARTERS)
+    quarters -= LARGEST_SHIFT
+    n = int(np.prod(codes.shape[:3]))
+    tried = np.arange(-LARGEST_SHIFT, LARGEST_SHIFT + 1)
+    price = _bits(counts[OF_SHIFTS])[shift_codes(tried)]
+    chosen = np.zeros(n, np.int64)
+    for _ in range(ROUNDS):
+        rows = counts[: 2 * N_LEARNED_CLASSES].astype(np.float64)
+        np.add.at(rows, (row + class_of(quarters + chosen[of]), symbols), INCREMENT * times)
+        bits = _bits(rows)
+        cost = [np.bincount(of, times * bits[row + class_of(quarters + k), symbols], n) for k in tried]
+        chosen = tried[np.argmin(np.stack(cost, 1) + price, 1)]
+    return chosen.reshape(codes.shape[:3]).astype(np.int8)
+
+
+def _bits(counts: np.ndarray) -> np.ndarray:
+    """Prices of all symbols under rows of counts [..., N_SYMBOLS]."""
+    counts = counts + WHIFF
+    return np.asarray(-np.log2(counts / counts.sum(-1, keepdims=True)))
