@@ -23,7 +23,7 @@ def strange_codes() -> np.ndarray:
     weights = np.random.default_rng(5).laplace(0, 1.0, SHAPE).astype(np.float32)
     u, v = np.indices(SHAPE[1:3])
     weights *= np.exp(-0.3 * (u + v))[:, :, None, None]
-    weights[2, 5, 2] *= 8
+    weights[:, 5, 2] *= 8
     weights[0, 0, 1] = 0
     return rate_optimal(weights, LAYOUT, 0.08)
 
@@ -53,7 +53,7 @@ def test_codes_come_back_under_any_shifts(monkeypatch: pytest.MonkeyPatch, level
 def test_shifts_save_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = strange_codes()
     shifts = found(codes)
-    assert shifts[2, 5, 2] > 4, "larger codes than expected"
+    assert shifts[:, 5, 2].max() > 4, "larger codes than expected"
     assert shifts[0, 0, 1] < -4, "smaller ones"
     assert np.count_nonzero(shifts) < shifts.size // 4, "and few elsewhere"
     ours = size_and_back(codes)
