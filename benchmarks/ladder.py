@@ -17,8 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
+
 from inrcodec.bench import PEAK, Point, compare, measure_ladder
-from inrcodec.entropy import tables
+from inrcodec.entropy import context, tables
 from inrcodec.entropy.signs import SignNetwork
 from inrcodec.fields import cosine
 from inrcodec.peers import ours, peer
@@ -34,6 +36,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "as shipped": [],
         "plain signs": [patch.object(networks, "sign_network", _without_opinion)],
         "no synthesis network": [_tuned(tune, synthesis=0)],
+        "no shifts": [patch.object(context, "best_shifts", lambda codes, *_, **__: np.zeros(codes.shape[:3], np.int8))],
         "no deltas": [patch.object(cosine, "MIN_DELTA_SAMPLES", 2**60)],
         "codes blind to that network": [_tuned(tune, heed=0.0)],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
