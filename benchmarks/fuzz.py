@@ -95,7 +95,7 @@ def levels_file(picture: np.ndarray, coder: str) -> bytes:
     decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
     header = replace(
-        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=4, detail=6, dependent=True)
+        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=7, detail=6, dependent=True)
     )
     layouts = decoder.field.layouts
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
@@ -106,7 +106,7 @@ def deltas_file(picture: np.ndarray, coder: str) -> bytes:
     """A picture that changes its synthesis network, which the encoder lets large ones do only."""
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=30, entropy=coder)).stream()
     spline, heads = codec.Decoder(read.header, max_samples=MAX_SAMPLES).codes(read.payloads)
-    header = replace(read.header, field=replace(read.header.field, synthesis=4, deltas=True))
+    header = replace(read.header, field=replace(read.header.field, synthesis=7, deltas=True))
     layouts = codec.Decoder(header, max_samples=MAX_SAMPLES).field.layouts
     rng = np.random.default_rng(9)
     deltas = np.where(rng.random(layouts[1].shape) < 0.03, rng.integers(-9, 10, layouts[1].shape), 0).astype(np.int32)

@@ -148,7 +148,7 @@ def test_cost_of_the_default_grid_is_worked_by_hand() -> None:
     # 3 channels of 2 · 16 cosines and 4 splines on each of two axes, and the 3 × 3 rotation
     assert macs_per_sample(header) == 3 * (2 * 32 + 2 * 4) + 9
     # there and back through the cosines, the spline of the steps, and the network
-    corrected = replace(header, field=replace(header.field, synthesis=4))
+    corrected = replace(header, field=replace(header.field, synthesis=7))
     assert macs_per_sample(corrected) == macs_per_sample(header) + 2 * 3 * 2 * 32 + 2 * 4 + SYNTHESIS_MACS
 
 

@@ -136,7 +136,7 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
     detail, smooth = field.linear(weights, axes, one)
     spans = [(0, len(x)) for x in axes]
     step = field.local_step(weights, axes)
-    residual = synthesis.residual(network(4), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
+    residual = synthesis.residual(network(7), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
     assert np.abs(residual).max() > 0.01
     # heads are single precision: 24 bits, in the sums of two cells per axis
     np.testing.assert_allclose(sum(field.linear(corrected, axes, one)), detail + smooth + residual, atol=1e-6, rtol=0)
@@ -251,7 +251,7 @@ def test_a_picture_is_never_worse_for_the_network(tune: str) -> None:
 
 
 def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, detail = network(4), network(cosine.DETAIL)
+    net, detail = network(7), network(cosine.DETAIL)
     bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
     spoilt = replace(net, layers=(*net.layers[:-1], bad))
     monkeypatch.setattr(correction, "network", lambda n: detail if n == cosine.DETAIL else spoilt)
