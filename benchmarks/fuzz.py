@@ -27,10 +27,12 @@ import inrcodec
 from inrcodec import api, codec
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError, LimitError, UnsupportedError
+from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors.prior import Prior, biases
 from inrcodec.stream import Stream, plan
 
 ALLOWED = (FormatError, UnsupportedError, LimitError)
+NETWORK = TUNINGS["psnr"].synthesis
 MAX_SAMPLES = 2**14  # what a mutant may ask for: a larger header is refused, so that a run stays short
 SLOW_S = 2.0
 NUMBERS = (0, 1, 2, 3, 15, 16, 127, 128, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)
@@ -95,7 +97,7 @@ def levels_file(picture: np.ndarray, coder: str) -> bytes:
     decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
     header = replace(
-        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=7, detail=6, dependent=True)
+        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=NETWORK, detail=6, dependent=True)
     )
     layouts = decoder.field.layouts
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
@@ -106,7 +108,7 @@ def deltas_file(picture: np.ndarray, coder: str) -> bytes:
     """A picture that changes its synthesis network, which the encoder lets large ones do only."""
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=30, entropy=coder)).stream()
     spline, heads = codec.Decoder(read.header, max_samples=MAX_SAMPLES).codes(read.payloads)
-    header = replace(read.header, field=replace(read.header.field, synthesis=7, deltas=True))
+    header = replace(read.header, field=replace(read.header.field, synthesis=NETWORK, deltas=True))
     layouts = codec.Decoder(header, max_samples=MAX_SAMPLES).field.layouts
     rng = np.random.default_rng(9)
     deltas = np.where(rng.random(layouts[1].shape) < 0.03, rng.integers(-9, 10, layouts[1].shape), 0).astype(np.int32)

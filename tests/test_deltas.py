@@ -24,6 +24,7 @@ from inrcodec.cost import DELTA_MACS, N_DELTAS, SYNTHESIS_MACS, macs_per_sample
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError
 from inrcodec.fields import bases, cosine, deltas, make_field, synthesis
+from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
 from inrcodec.priors.synthesis import HIDDEN_LIMIT, INPUT_LIMIT, OUTPUT_UNIT, SHA256, bias_bound, network
 from inrcodec.quantize import BIT
@@ -33,6 +34,7 @@ from inrcodec.stream import Stream, plan
 from inrcodec.trial import Candidate, Trial
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+NUMBER = TUNINGS["psnr"].synthesis
 COFFEE = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[:349, :477]
 OPTIONS = {"quality": 75, "tune": "psnr", "grid": "30x22"}  # a grid: no other cells are tried
 
@@ -86,7 +88,7 @@ def with_deltas(data: bytes, codes: np.ndarray) -> bytes:
     """The file with these deltas, whatever it had."""
     read = InrFile.of_bytes(data).stream()
     spline, *_, heads = codec.Decoder(read.header, max_samples=2**24).codes(read.payloads)
-    header = replace(read.header, field=replace(read.header.field, synthesis=7, deltas=True))
+    header = replace(read.header, field=replace(read.header.field, synthesis=NUMBER, deltas=True))
     layouts = codec.Decoder(header, max_samples=2**24).field.layouts
     everything = (spline, codes.reshape(layouts[1].shape), heads)
     payloads = make_coder(header.coder, TABLE_SETS[header.coder]).encode(
@@ -107,7 +109,7 @@ def test_codes_are_patterns_over_samples_and_taps(number: int) -> None:
 
 
 def test_without_codes_the_network_answers_as_ever() -> None:
-    net, known = network(7), synthesis.facts(0.07, 0)[1:]
+    net, known = network(NUMBER), synthesis.facts(0.07, 0)[1:]
     x = np.random.default_rng(1).integers(-INPUT_LIMIT, INPUT_LIMIT + 1, (3, 40, 52)).astype(np.float32)
     none = deltas.adapted(net, np.zeros(N_DELTAS, np.int32))
     np.testing.assert_array_equal(synthesis.convolve(none, known, x), synthesis.convolve(net, known, x))
@@ -115,7 +117,7 @@ def test_without_codes_the_network_answers_as_ever() -> None:
 
 
 def test_codes_fit_up_to_the_last_exact_sum() -> None:
-    net = network(7)
+    net = network(NUMBER)
     last = net.layers[-1]
     at = np.zeros(N_DELTAS, np.int32)
 
@@ -164,7 +166,7 @@ def test_small_pictures_and_quick_efforts_have_none() -> None:
 
 def test_deltas_are_told(cli: Cli, fitted: bytes, plain: bytes) -> None:
     Path("fitted.inr").write_bytes(fitted)
-    assert "network 7 corrects the picture, fitted to it" in ok(cli("info fitted.inr")).out
+    assert f"network {NUMBER} corrects the picture, fitted to it" in ok(cli("info fitted.inr")).out
     assert api.open(fitted).info()["deltas"]
     assert not api.open(plain).info()["deltas"]
     assert macs_per_sample(api.open(fitted).header) == macs_per_sample(api.open(plain).header) + DELTA_MACS
@@ -193,7 +195,7 @@ def test_the_gain_is_what_the_normal_equations_promise(tune: str) -> None:
     gram, moments = gathered(trial)
     w = (deltas.adapted(network(field.spec.synthesis), codes).layers[-1].weights).astype(float)
     w[:, :16] -= network(field.spec.synthesis).layers[-1].weights
-    w *= np.repeat([256, 64], [16, 12])[:, None, None] / (OUTPUT_UNIT * 2.0 ** network(7).layers[-1].shift)
+    w *= np.repeat([256, 64], [16, 12])[:, None, None] / (OUTPUT_UNIT * 2.0 ** network(NUMBER).layers[-1].shift)
     w = w.reshape(12, -1).T
     promised = float((2 * moments * w).sum() - (w * (gram @ w)).sum())
     # answers are rounded to 1/64 step and heads are single precision
@@ -228,7 +230,7 @@ def gathered(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
 
 def test_deltas_that_made_a_picture_are_found_again() -> None:
     """A field that lacks just what some deltas add: they are all there is to find."""
-    net, rng = network(7), np.random.default_rng(5)
+    net, rng = network(NUMBER), np.random.default_rng(5)
     wanted = some_codes(6, share=0.01, largest=40)
     x = np.clip(rng.normal(0, 100, (3, 252, 292)).round(), -INPUT_LIMIT, INPUT_LIMIT).astype(np.float32)
     known, shape = synthesis.facts(0.07, 0)[1:], (240, 280)
@@ -250,7 +252,7 @@ def test_deltas_that_made_a_picture_are_found_again() -> None:
 
 def test_noise_has_no_deltas() -> None:
     """What no filter foretells costs more bits than it saves."""
-    net, rng = network(7), np.random.default_rng(7)
+    net, rng = network(NUMBER), np.random.default_rng(7)
     scaled = rng.normal(0, 1, (120, 160, 3))
     evidence = deltas.Evidence.none(net)
     seen = synthesis.hidden(net, synthesis.facts(0.07, 0)[1:], [(0, 120), (0, 160)], (120, 160), scaled)

@@ -15,11 +15,13 @@ from inrcodec.cost import SYNTHESIS_MACS, macs_per_sample
 from inrcodec.fields import axis
 from inrcodec.fields.axis import CosineAxis, SplineAxis, functions_at
 from inrcodec.fields.cosine import CosineField
+from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+NUMBER = TUNINGS["psnr"].synthesis
 borders = st.lists(st.integers(1, 40), min_size=1, max_size=7).map(lambda s: (0, *np.cumsum(s).tolist()))
 
 
@@ -148,7 +150,7 @@ def test_cost_of_the_default_grid_is_worked_by_hand() -> None:
     # 3 channels of 2 · 16 cosines and 4 splines on each of two axes, and the 3 × 3 rotation
     assert macs_per_sample(header) == 3 * (2 * 32 + 2 * 4) + 9
     # there and back through the cosines, the spline of the steps, and the network
-    corrected = replace(header, field=replace(header.field, synthesis=7))
+    corrected = replace(header, field=replace(header.field, synthesis=NUMBER))
     assert macs_per_sample(corrected) == macs_per_sample(header) + 2 * 3 * 2 * 32 + 2 * 4 + SYNTHESIS_MACS
 
 

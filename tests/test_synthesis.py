@@ -17,11 +17,13 @@ from inrcodec.codec import Decoder
 from inrcodec.cost import DETAIL_MACS, SYNTHESIS_MACS
 from inrcodec.errors import UnsupportedError
 from inrcodec.fields import bases, correction, cosine, synthesis
+from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors import synthesis as shipped
 from inrcodec.priors.synthesis import network
 from inrcodec.settings import DecodeSettings
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+NUMBER = TUNINGS["psnr"].synthesis
 COFFEE = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[101:290, 180:371]
 NETWORKS = [network(n) for n in sorted(shipped.SHA256)]
 
@@ -35,12 +37,12 @@ def forced(data: bytes, number: int, detail: int = 0) -> bytes:
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    return forced(inrcodec.encode(COFFEE, quality=30), 4)
+    return forced(inrcodec.encode(COFFEE, quality=30), NUMBER)
 
 
 @pytest.fixture(scope="module")
 def detailed(picture: bytes) -> bytes:
-    return forced(picture, 4, cosine.DETAIL)
+    return forced(picture, NUMBER, cosine.DETAIL)
 
 
 @pytest.mark.parametrize("net", NETWORKS)
@@ -92,7 +94,7 @@ def test_facts_stay_inside_the_bounds_that_sums_are_checked_by(step: float, slop
 def test_regions_are_cuts_from_the_whole_whatever_the_cells(grid: str, scale: float) -> None:
     deep = COFFEE[:34, :51].astype(np.uint16) * 257  # 16 bits tell apart what 8 hide
     data = inrcodec.encode(deep, grid=grid, quality=60)
-    assert_regions_are_cuts(api.open(forced(data, 4, cosine.DETAIL)), scale)
+    assert_regions_are_cuts(api.open(forced(data, NUMBER, cosine.DETAIL)), scale)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.3, 2.0, 3.0, 0.5, 0.4, 0.1])
@@ -136,7 +138,7 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
     detail, smooth = field.linear(weights, axes, one)
     spans = [(0, len(x)) for x in axes]
     step = field.local_step(weights, axes)
-    residual = synthesis.residual(network(7), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
+    residual = synthesis.residual(network(NUMBER), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
     assert np.abs(residual).max() > 0.01
     # heads are single precision: 24 bits, in the sums of two cells per axis
     np.testing.assert_allclose(sum(field.linear(corrected, axes, one)), detail + smooth + residual, atol=1e-6, rtol=0)
@@ -195,7 +197,7 @@ def test_twice_the_samples_are_nearer_to_the_picture_with_detail_than_without_or
 
 
 def test_networks_of_the_wrong_kind_are_refused(picture: bytes) -> None:
-    for synthesis_number, detail in ((cosine.DETAIL, 0), (4, 4), (4, 60000)):
+    for synthesis_number, detail in ((cosine.DETAIL, 0), (NUMBER, NUMBER), (NUMBER, 60000)):
         with pytest.raises(UnsupportedError, match="network"):
             api.open(forced(picture, synthesis_number, detail)).decode()
 
@@ -251,7 +253,7 @@ def test_a_picture_is_never_worse_for_the_network(tune: str) -> None:
 
 
 def test_a_network_that_harms_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, detail = network(7), network(cosine.DETAIL)
+    net, detail = network(NUMBER), network(cosine.DETAIL)
     bad = replace(net.layers[-1], bias=net.layers[-1].bias + np.eye(5)[0] * 2**20)  # everything brighter
     spoilt = replace(net, layers=(*net.layers[:-1], bad))
     monkeypatch.setattr(correction, "network", lambda n: detail if n == cosine.DETAIL else spoilt)
@@ -268,9 +270,9 @@ def test_photos_are_better_for_the_network() -> None:
 
 
 def test_gray_pictures_and_alpha_go_through_it() -> None:
-    gray = forced(inrcodec.encode(np.asarray(Image.open(SAMPLES / "camera.png"))[:300, :300], quality=40), 4)
+    gray = forced(inrcodec.encode(np.asarray(Image.open(SAMPLES / "camera.png"))[:300, :300], quality=40), NUMBER)
     assert (api.open(gray).decode() != api.open(forced(gray, 0)).decode()).any()
-    alpha = forced(inrcodec.encode(SAMPLES / "cat-alpha.png", quality=40), 4)
+    alpha = forced(inrcodec.encode(SAMPLES / "cat-alpha.png", quality=40), NUMBER)
     with_it, without = api.open(alpha).decode(), api.open(forced(alpha, 0)).decode()
     np.testing.assert_array_equal(with_it[..., 3], without[..., 3])
     assert (with_it[..., :3] != without[..., :3]).any()
@@ -281,7 +283,7 @@ def test_odd_sizes_go_through_it(shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     data = inrcodec.encode(noise, quality=60)
     if api.open(data).header.field.pitch:
-        data = forced(data, 4)
+        data = forced(data, NUMBER)
         assert api.open(data).decode().shape == noise.shape
         assert api.open(data).decode(scale=3).shape == (3 * shape[0], 3 * shape[1], 3)
 
@@ -292,9 +294,9 @@ def test_a_network_of_the_future_is_refused(picture: bytes) -> None:
 
 
 def test_a_damaged_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shipped.SHA256, 4, "0" * 64)
+    monkeypatch.setitem(shipped.SHA256, NUMBER, "0" * 64)
     with pytest.raises(RuntimeError, match="reinstall"):
-        network.__wrapped__(4)
+        network.__wrapped__(NUMBER)
 
 
 def test_sounds_and_arrays_have_no_network() -> None:
