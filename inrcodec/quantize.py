@@ -16,7 +16,6 @@ from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
-from .threads import each
 from .trellis import Prices, best_path
 
 __all__ = ["BIT", "LARGEST_KNOT", "ROUNDS", "rate_optimal", "reconsidered", "to_codes"]
@@ -61,8 +60,7 @@ def rate_optimal(
 
     order = Diagonals(layout.frequencies)
     prices = _prices(trade) if layout.dependent else None
-
-    def choose_tile(tile: tuple[tuple[int, int], ...]) -> None:
+    for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
         model = _open(chosen[index], layout, part, kind)
@@ -76,8 +74,6 @@ def rate_optimal(
             for _ in range(rounds):
                 codes = _path(codes, scaled[index], layout, part, prices)
         result[index] = codes
-
-    each(choose_tile, tiles(layout.cells))
     return result
 
 
@@ -85,12 +81,9 @@ def reconsidered(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, tr
     """One more round of the search for dependent codes, from those chosen before. scaled: the same weights, or others
     that are near to them."""
     result, prices = np.empty(codes.shape, np.int32), _prices(trade)
-
-    def choose_tile(tile: tuple[tuple[int, int], ...]) -> None:
+    for tile in tiles(layout.cells):
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
         result[index] = _path(codes[index], scaled[index], layout, Part(0, tile, 0, layout.n_diagonals), prices)
-
-    each(choose_tile, tiles(layout.cells))
     return result
 
 

@@ -12,7 +12,6 @@ from .errors import LimitError
 from .fields import Field
 from .settings import DecodeSettings
 from .signals import SignalMeta, expand
-from .threads import each
 
 __all__ = ["Lattice", "lattice", "narrow_alpha", "render", "widen_alpha"]
 
@@ -109,17 +108,14 @@ def render(field: Field, weights: Sequence[np.ndarray], out: Lattice) -> np.ndar
     for top in range(out.start[0], out.stop[0], band):
         bottom = min(top + band, out.stop[0])
         corrected = field.correct(weights, [out.positions(0, top, bottom, times[0]), *others], out.scale)
-
-        def block(first: int, bottom: int = bottom, corrected: Sequence[np.ndarray] = corrected) -> np.ndarray:
+        for first in range(top, bottom, rows):
             last = min(first + rows, bottom)
             values = field.render(corrected, [out.positions(0, first, last, times[0]), *others], dense)
             for axis, k in enumerate(times):
                 if k > 1:
                     shape = (*values.shape[:axis], values.shape[axis] // k, k, *values.shape[axis + 1 :])
                     values = values.reshape(shape).mean(axis + 1)
-            return expand(narrow_alpha(values, out.meta), out.meta)
-
-        blocks += each(block, range(top, bottom, rows))
+            blocks.append(expand(narrow_alpha(values, out.meta), out.meta))
     return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..errors import FormatError
 from ..stream import Part, TensorLayout
-from ..threads import each
 from .base import EntropyCoder, check_magnitudes
 from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer
@@ -29,19 +28,14 @@ class RangeCoder(EntropyCoder):
     def encode(
         self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> list[bytes]:
-        written = [c.copy() for c in codes]
+        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._networks)
         payloads = [b""] * len(chunks)
-
-        def write(of_tile: list[int]) -> None:
-            tile = _Tile(written, layouts, self._starting_counts, self._networks)
-            for i in of_tile:
-                out = writer()
-                for part in chunks[i]:
-                    tile.write(out, part)
-                payloads[i] = out.bytes()
-
-        each(write, _by_tile(chunks))
-        if any((a != b).any() for a, b in zip(written, codes, strict=True)):  # dependent codes that are on no path
+        for i in _by_tile(chunks):
+            out = writer()
+            for part in chunks[i]:
+                tiles.write(out, part)
+            payloads[i] = out.bytes()
+        if any((a != b).any() for a, b in zip(tiles.codes, codes, strict=True)):  # dependent codes that are on no path
             raise AssertionError("codes that the coder cannot hold")
         return payloads
 
@@ -49,31 +43,28 @@ class RangeCoder(EntropyCoder):
         self, payloads: Sequence[bytes | None], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> tuple[np.ndarray, ...]:
         codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
-
-        def read(of_tile: list[int]) -> None:
-            tile = _Tile(codes, layouts, self._starting_counts, self._networks)
-            for i in of_tile:
-                if (payload := payloads[i]) is not None:
-                    source = reader(payload)
-                    for part in chunks[i]:
-                        tile.read(source, part)
-
-        each(read, _by_tile(chunks))
+        tiles = _Tiles(codes, layouts, self._starting_counts, self._networks)
+        for i in _by_tile(chunks):
+            if (payload := payloads[i]) is not None:
+                source = reader(payload)
+                for part in chunks[i]:
+                    tiles.read(source, part)
         for array in codes:
             check_magnitudes(array)
         return codes
 
 
-def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[list[int]]:
-    """Indices of the chunks, by tile, the levels of each in order."""
-    found: dict[object, list[int]] = {}
+def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[int]:
+    """Indices of the chunks, all levels of a tile before the next tile's. The order of tiles, and of a tile's levels,
+    is kept."""
+    first: dict[object, int] = {}
     for i, parts in enumerate(chunks):
-        found.setdefault((parts[-1].tensor, parts[-1].tile), []).append(i)
-    return list(found.values())
+        first.setdefault((parts[-1].tensor, parts[-1].tile), i)
+    return sorted(range(len(chunks)), key=lambda i: first[chunks[i][-1].tensor, chunks[i][-1].tile])
 
 
-class _Tile:
-    """Model and tables of one tile, and of what rides in its first chunk."""
+class _Tiles:
+    """Model and tables of the tile of each tensor that is under way; a new tile ends the one before."""
 
     def __init__(
         self,
@@ -84,7 +75,7 @@ class _Tile:
     ) -> None:
         self.codes, self._layouts = codes, layouts
         self._starting_counts, self._networks = starting_counts, networks
-        self._open: dict[int, tuple[TileModel, AdaptiveTables]] = {}
+        self._open: dict[int, tuple[tuple[tuple[int, int], ...], TileModel, AdaptiveTables]] = {}
 
     def write(self, out: Writer, part: Part) -> None:
         model, tables = self._model(part, writing=True)
@@ -105,7 +96,8 @@ class _Tile:
         model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
 
     def _model(self, part: Part, *, writing: bool = False) -> tuple[TileModel, AdaptiveTables]:
-        if part.tensor not in self._open:
+        if part.tensor not in self._open or self._open[part.tensor][0] != part.tile:
+            self._open.pop(part.tensor, None)  # its state is larger than its codes: before the next is made
             layout = self._layouts[part.tensor]
             lead = (slice(None),) * (1 + len(layout.frequencies))
             view = self.codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
@@ -113,8 +105,9 @@ class _Tile:
             counts = self._starting_counts(kind)
             model = open_tile(view, layout, part, self._networks, counts=counts if writing else None)
             tables = AdaptiveTables(counts, signed=kind not in UNSIGNED)
-            self._open[part.tensor] = model, tables
-        return self._open[part.tensor]
+            self._open[part.tensor] = part.tile, model, tables
+        _, model, tables = self._open[part.tensor]
+        return model, tables
 
 
 def _put_stop(out: Writer, stop: int, limit: int) -> None:

@@ -17,7 +17,6 @@ from ..grid import Grid
 from ..priors.synthesis import Network, network
 from ..signals import SignalMeta
 from ..stream import FieldSpec
-from ..threads import each
 from . import bases, deltas, synthesis
 from .base import cells_at
 from .bases import Cosines, Span, Splines, cell_runs, centres
@@ -95,15 +94,12 @@ class Correction:
         """Heads of cells, corrected by the synthesis network; those of others are 0."""
         network, heads = self.adapted(weights), weights[-1]
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
-
-        def correct(run: slice) -> None:
+        for run in cell_runs(cells[0], self._per_cell):
             part = ((run.start, run.stop), *cells[1:])
             answer = self.answer(network, weights, part)
             at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
             corrected[at] = heads[at]
             corrected[: len(answer)][at] += answer
-
-        each(correct, cell_runs(cells[0], self._per_cell))
         return corrected
 
     def adapted(self, weights: Sequence[np.ndarray]) -> Network:
@@ -133,7 +129,7 @@ class Correction:
             values = self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
             return values, np.full((*values.shape[:-1], 1), synthesis.DETAIL_UNIT)
 
-        def detail(run: slice) -> None:
+        for run in cell_runs(cells[0], self._per_cell * 2 ** len(sizes)):
             part = ((run.start, run.stop), *cells[1:])
             reach, spans = self.finer.reach(part), self._halved(part)
             residual = self._residual(network, facts[1:], spans, see)
@@ -142,8 +138,6 @@ class Correction:
             # the same function on a lattice twice as dense: √2 per axis
             fine[(slice(None), *(slice(m) for m in sizes))][at] = heads[at] * np.float32(2 ** (len(sizes) / 2))
             fine[: residual.shape[-1]][at] += share * self.finer.analyse(residual, part)
-
-        each(detail, cell_runs(cells[0], self._per_cell * 2 ** len(sizes)))
         return fine
 
     def _halved(self, cells: Sequence[Span]) -> list[Span]:

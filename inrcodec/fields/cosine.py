@@ -18,7 +18,6 @@ from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from ..threads import each
 from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
@@ -134,11 +133,12 @@ class CosineField(Field):
         """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""
         rotated = error @ self._rotation.T.astype(np.float32)
         steps, masking = self._steps(quantiser), self._masking(fitted.masking)
-
-        def squares(run: slice) -> float:
-            return float(np.square(self._analyse_samples(rotated, None, run) / (steps * masking[self._at(run)])).sum())
-
-        return sum(each(squares, self._runs()))
+        total = 0.0
+        for cells in self._runs():
+            total += float(
+                np.square(self._analyse_samples(rotated, None, cells) / (steps * masking[self._at(cells)])).sum()
+            )
+        return total
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
         """Quality 75 is a step of 22.5/255, 100 is half an 8-bit level, times Tuning.first_step. A sound's quality is
@@ -356,13 +356,13 @@ class CosineField(Field):
         """The exact heads in their steps, float32."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps, masking = self._steps(quantiser), self._masking(fitted.masking)
-
-        def scale(run: slice) -> None:
-            at = self._at(run)
-            exact = self._analyse_samples(fitted.samples, spline, run) if fitted.heads is None else fitted.heads[at]
-            scaled[at] = exact / (steps * masking[at])
-
-        each(scale, self._runs())
+        for cells in self._runs():
+            weights = (
+                self._analyse_samples(fitted.samples, spline, cells)
+                if fitted.heads is None
+                else fitted.heads[self._at(cells)]
+            )
+            scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
         return scaled
 
     def _heeding(
@@ -375,21 +375,18 @@ class CosineField(Field):
         steps, masking = self._steps(quantiser), self._masking(fitted.masking)
         weights = self.dequantize(codes, quantiser)
         network = self._correction.adapted(weights)
-
-        def heed(run: slice) -> tuple[float, float]:
-            """Squared errors without the answer, and with it."""
+        alone = corrected = 0.0
+        for run in self._runs():
             at, unit = self._at(run), steps * masking[self._at(run)]
             cells = ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:]))
             answer = self._correction.answer(network, weights, cells)
             answer /= unit
             scaled[at] = self._analyse_samples(fitted.samples, spline, run) / unit
             error = scaled[at] - weights[-1][at] / unit
-            alone = float(np.square(error).sum())
+            alone += float(np.square(error).sum())
             error[: len(answer)] -= answer
+            corrected += float(np.square(error).sum())
             scaled[: len(answer)][at] -= fitted.tuning.heed * answer
-            return alone, float(np.square(error).sum())
-
-        alone, corrected = map(sum, zip(*each(heed, self._runs()), strict=True))
         if corrected < alone:
             return scaled, True
         return self._scaled(fitted, quantiser, spline), False
