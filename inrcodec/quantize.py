@@ -12,7 +12,8 @@ from .entropy.base import valid_codes
 from .entropy.context import TileModel, open_tile, tile_kind
 from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
-from .entropy.learned import N_LEARNED_CLASSES, Code, LearnedTile, Pass
+from .entropy.learned import N_LEARNED_CLASSES, OF_SHIFTS, Code, LearnedTile, Pass
+from .entropy.tables import symbol_bits
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
@@ -102,7 +103,8 @@ def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
 def _bits(kind: str) -> np.ndarray:
     """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
-    return (_symbol_bits(kind)[:, symbols] + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
+    bits = symbol_bits(starting_counts(kind))[:, symbols]
+    return (bits + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
 
 
 class _Magnitudes(LearnedTile):
@@ -124,10 +126,5 @@ def _prices(trade: float) -> Prices:
     """Of dependent codes."""
     n = 2 * N_LEARNED_CLASSES
     without_signs = _bits("learned")[:n] - (np.arange(PRICED) > 0)
-    return Prices(trade, without_signs.astype(np.float32), _symbol_bits("learned")[n:, :2].astype(np.float32))
-
-
-def _symbol_bits(kind: str) -> np.ndarray:
-    """Price of every symbol under the starting tables: [contexts, N_SYMBOLS]."""
-    counts = starting_counts(kind).astype(np.float64) + 0.02
-    return -np.log2(counts / counts.sum(1, keepdims=True))
+    signs = symbol_bits(starting_counts("learned")[n:OF_SHIFTS])[:, :2]
+    return Prices(trade, without_signs.astype(np.float32), signs.astype(np.float32))

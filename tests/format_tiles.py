@@ -106,10 +106,12 @@ def learned_part(
     def total(t: int, c: int, k: Index, offsets: tuple[Index, ...]) -> int:
         return sum(at(c, (t - b, b), k, offsets) for b in range(m[1]) if 0 <= t - b < m[0])
 
+    if low == 0 and states is not None:
+        states["shifts"] = read([88])[0]
     for s in range(low, max(stops, default=0)):
         members = [u for u in itertools.product(range(m[0]), range(m[1])) if sum(u) == s]
         shifts = {}
-        for c in range(n_colours) if states is not None else ():
+        for c in range(n_colours) if states is not None and states["shifts"] else ():
             if s < stops[c]:
                 indices = [min(j, 24) for j in read([88] * len(members))]
                 shifts |= {(c, u): (j + 1) // 2 if j % 2 else -j // 2 for u, j in zip(members, indices, strict=True)}

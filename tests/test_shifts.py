@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from format_reader import decode
+from inrcodec.formats.container import InrFile
 
+import inrcodec
+from inrcodec import codec
 from inrcodec.entropy import context
 from inrcodec.entropy.learned import LARGEST_SHIFT, OF_SHIFTS, LearnedTile
 from inrcodec.entropy.range_coder import RangeCoder
@@ -15,6 +19,7 @@ from inrcodec.quantize import rate_optimal
 from inrcodec.stream import TensorLayout, plan
 
 SHAPE = (3, 8, 8, 10, 12)
+LAYOUT_OF_FEW = TensorLayout("heads", "cosine", 3, (8, 8), (2, 2), dependent=True)
 LAYOUT = TensorLayout("heads", "cosine", SHAPE[0], SHAPE[1:3], SHAPE[3:], dependent=True)
 
 
@@ -48,6 +53,28 @@ def test_codes_come_back_under_any_shifts(monkeypatch: pytest.MonkeyPatch, level
     some = rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, SHAPE[:3]).astype(np.int8)
     monkeypatch.setattr(context, "best_shifts", lambda *_, **__: some)
     size_and_back(codes, levels)
+
+
+def test_a_decoder_written_from_the_text_reads_any_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    picture = (128 + np.clip(np.cumsum(rng.normal(0, 6, (20, 24, 3)), 1), -120, 120)).astype(np.uint8)
+
+    def any_shifts(codes: np.ndarray, *_: object, **__: object) -> np.ndarray:
+        return rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, codes.shape[:3]).astype(np.int8)
+
+    monkeypatch.setattr(context, "best_shifts", any_shifts)
+    data = inrcodec.encode(picture, grid="3x2", quality=80, entropy="range")
+    stream = InrFile.of_bytes(data).stream()
+    decoder = codec.Decoder(stream.header, max_samples=2**16)
+    assert decoder.field.layouts[-1].dependent
+    for ours, theirs in zip(decoder.codes(stream.payloads), decode(data), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+
+def test_small_tiles_pay_for_no_shifts() -> None:
+    """A few cells cannot save what a hundred zeros cost."""
+    few = rate_optimal(np.random.default_rng(3).laplace(0, 1, (3, 8, 8, 2, 2)).astype(np.float32), LAYOUT_OF_FEW, 0.08)
+    assert not found(few).any()
 
 
 def test_shifts_save_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

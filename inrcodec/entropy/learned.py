@@ -134,7 +134,7 @@ class LearnedTile:
     """Heads of a picture: diagonal by diagonal over all cells of the tile, the first checkerboard half before the
     second, colour after colour: a pass of magnitudes, then one of whether signs are not as expected. The context of
     either is a network's class of its features, which see codes in half steps. Who only wants to look overrides `sized`
-    and `signed`. With shifts, those of a diagonal come first: what this file's classes at a frequency are off by."""
+    and `signed`. With shifts, those of a diagonal come before its codes: what classes at a frequency are off by."""
 
     def __init__(
         self,
@@ -149,6 +149,7 @@ class LearnedTile:
         """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps. shifts: int8
         [C, M, M'], of quarters of a class; filled while reading. None where the tile has none."""
         self._codes, self._valid, self._network, self._shifts = codes, valid, network, shifts
+        self._has_shifts = False  # small tiles seldom do
         self._cells = codes.shape[3:]
         self.known_signs = Signs(codes.shape, signs)
         self.chains = Chains(codes.shape[1:3], self._cells)
@@ -171,6 +172,9 @@ class LearnedTile:
 
     def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
         """Visit diagonals low … high − 1; colour c only below stops[c]: its codes are 0 from there on."""
+        if low == 0 and self._shifts is not None:
+            any_shift = np.array([self._shifts.any()], np.int32)
+            self._has_shifts = bool(code(np.full(1, OF_SHIFTS, np.int16), any_shift)[0])
         for s in range(low, high):
             self._diagonal(s, stops, code)
 
@@ -184,7 +188,7 @@ class LearnedTile:
             truth = self._codes[:, *index].reshape(*values.shape)[..., self._by_half]
             exists = None if self._valid is None else self._valid[index].reshape(n, k)[:, self._by_half]
             lower = self._lower(s)
-            if self._shifts is not None:
+            if self._shifts is not None and self._has_shifts:
                 for c in np.flatnonzero(s < stops).tolist():
                     self._shifts[c][index] = _shifted(code, self._shifts[c][index])
             for half, cells in enumerate(self._halves):

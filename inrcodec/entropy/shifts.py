@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .alphabet import N_SYMBOLS, split
+from .alphabet import N_SYMBOLS, n_extra_bits, split
 from .learned import (
     LARGEST_SHIFT,
     N_LEARNED_CLASSES,
@@ -21,12 +21,11 @@ from .learned import (
     shift_codes,
 )
 from .signs import SignNetwork
-from .tables import INCREMENT
+from .tables import INCREMENT, symbol_bits
 
 __all__ = ["best_shifts"]
 
 ROUNDS = 2  # of shifts under the tables that the shifts before make
-WHIFF = 0.02  # of a count, so that no symbol is free
 _N_QUARTERS = 4 * N_LEARNED_CLASSES + 2 * LARGEST_SHIFT + 1  # what the network may answer
 
 
@@ -53,8 +52,8 @@ def best_shifts(
     *,
     counts: np.ndarray,
 ) -> np.ndarray:
-    """int8 [C, M, M']: the shifts that save more bits than they cost in a tile of dependent codes [C, M, M', *cells].
-    counts: starting counts of all contexts."""
+    """int8 [C, M, M']: the shifts that save more bits than they cost in a tile of dependent codes [C, M, M', *cells];
+    all 0 where together they do not pay for being told. counts: starting counts of all contexts."""
     seen: list[np.ndarray] = []
 
     def note(contexts: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
@@ -63,26 +62,36 @@ def best_shifts(
 
     survey = _Survey(codes.copy(), valid, network, signs, dependent=True)
     n_diagonals = sum(codes.shape[1:3]) - 1
-    survey.run(0, n_diagonals, survey.stops(0, n_diagonals), note)
+    stops = survey.stops(0, n_diagonals)
+    survey.run(0, n_diagonals, stops, note)
     found, times = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
     found, symbols = np.divmod(found, N_SYMBOLS)
     found, row = np.divmod(found, 2 * N_LEARNED_CLASSES)  # a row of the quantiser's first class
     of, quarters = np.divmod(found, _N_QUARTERS)
     quarters -= LARGEST_SHIFT
-    n = int(np.prod(codes.shape[:3]))
-    tried = np.arange(-LARGEST_SHIFT, LARGEST_SHIFT + 1)
-    price = _bits(counts[OF_SHIFTS])[shift_codes(tried)]
-    chosen = np.zeros(n, np.int64)
+    u, v = np.indices(codes.shape[1:3])
+    told = (u + v < stops[:, None, None]).ravel()  # the frequencies whose shifts are in the file
+    shifts = np.arange(-LARGEST_SHIFT, LARGEST_SHIFT + 1)
+    as_symbols, _ = split(shift_codes(shifts))
+    price = symbol_bits(counts[OF_SHIFTS])[as_symbols] + n_extra_bits(as_symbols)
+    chosen = np.zeros(len(told), np.int64)
     for _ in range(ROUNDS):
         rows = counts[: 2 * N_LEARNED_CLASSES].astype(np.float64)
         np.add.at(rows, (row + class_of(quarters + chosen[of]), symbols), INCREMENT * times)
-        bits = _bits(rows)
-        cost = [np.bincount(of, times * bits[row + class_of(quarters + k), symbols], n) for k in tried]
-        chosen = tried[np.argmin(np.stack(cost, 1) + price, 1)]
-    return chosen.reshape(codes.shape[:3]).astype(np.int8)
+        bits = symbol_bits(rows)
+        without = _sums(of, times * bits[row + class_of(quarters), symbols], len(told))
+        best, chosen = without + price[LARGEST_SHIFT], np.zeros(len(told), np.int64)
+        for shift, its_price in zip(shifts.tolist(), price.tolist(), strict=True):
+            cost = _sums(of, times * bits[row + class_of(quarters + shift), symbols], len(told)) + its_price
+            chosen[cost < best] = shift
+            best = np.minimum(cost, best)
+    # all zeros need not be told; else the table learns how many there are
+    saved = float((without - best + price[LARGEST_SHIFT + chosen])[told].sum())
+    symbols, _ = split(shift_codes(chosen[told]))
+    learned = symbol_bits(counts[OF_SHIFTS] + INCREMENT * np.bincount(symbols, minlength=N_SYMBOLS))
+    pays = saved > float((learned[symbols] + n_extra_bits(symbols)).sum())
+    return (chosen if pays else np.zeros_like(chosen)).reshape(codes.shape[:3]).astype(np.int8)
 
 
-def _bits(counts: np.ndarray) -> np.ndarray:
-    """Prices of all symbols under rows of counts [..., N_SYMBOLS]."""
-    counts = counts + WHIFF
-    return np.asarray(-np.log2(counts / counts.sum(-1, keepdims=True)))
+def _sums(of: np.ndarray, bits: np.ndarray, n: int) -> np.ndarray:
+    return np.bincount(of, bits.astype(np.float64), n)

@@ -7,10 +7,16 @@ import numpy as np
 from .alphabet import N_SYMBOLS, merge, n_extra_bits, split
 from .range_stream import PRECISION, Reader, Writer
 
-__all__ = ["AdaptiveTables"]
+__all__ = ["INCREMENT", "AdaptiveTables", "symbol_bits"]
 
 INCREMENT = 32  # weight of one coded symbol against the starting counts (rows of 2^13)
 LIMIT = 2**22  # a row whose counts pass this is halved: counts · 2^24 stay inside 63 bits, old statistics fade
+
+
+def symbol_bits(counts: np.ndarray) -> np.ndarray:
+    """Price of every symbol under rows of counts [..., N_SYMBOLS]; what was never seen is dear, not beyond price."""
+    seen = counts + 0.02
+    return np.asarray(-np.log2(seen / seen.sum(-1, keepdims=True)))
 
 
 class AdaptiveTables:

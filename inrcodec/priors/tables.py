@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from ..entropy.alphabet import N_SYMBOLS
+from ..entropy.alphabet import N_SYMBOLS, split
 from ..entropy.context import N_CLASSES, N_CONTEXTS
 from ..entropy.labels import label_counts
 from ..entropy.learned import LARGEST_SHIFT
@@ -48,9 +48,10 @@ def sparse_counts() -> np.ndarray:
 
 
 def shift_counts() -> np.ndarray:
-    """One row int64 [1, N_SYMBOLS]: eight of nine shifts are 0."""
-    size = np.arange(N_SYMBOLS)
-    counts = np.where(size <= 2 * LARGEST_SHIFT, np.maximum(128 >> (size // 4), 1), 0)
+    """One row int64 [1, N_SYMBOLS]: five of six shifts are 0."""
+    symbol = np.arange(N_SYMBOLS)
+    largest, _ = split(np.array([2 * LARGEST_SHIFT]))
+    counts = np.where(symbol <= largest, 128 >> np.minimum(symbol // 4, 7), 0)
     counts[0] = 4096
     return counts[None]
 
