@@ -18,6 +18,7 @@ __all__ = ["STAGES", "Rival", "Stage"]
 SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (0.5, 2.0), "array": (0.5, 2.0)}
 MORE_SIZES = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.25, 4.0), "array": (0.75, 1.5)}
 SHAPES = (0.8, 1.25)  # sizes on one axis relative to the best so far
+MORE_LOOKS = 6  # of Fitted.looks
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,14 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
     return [Rival(Grid.uniform(meta.shape, cells).name, on(cells)) for cells in grids if cells != best.field.grid.cells]
 
 
+def _looks(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
+    """Codes and network that have gone on longer to agree."""
+    if not (best.field.spec.dependent and best.field.spec.synthesis):
+        return ()
+    longer = replace(best.candidate, fitted=replace(best.candidate.fitted, looks=MORE_LOOKS))
+    return (Rival(f"{MORE_LOOKS} looks", lambda: longer),)
+
+
 # In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best
 # trial so far, and one line here; its family has `distortion`.
 STAGES = {
@@ -109,5 +118,6 @@ STAGES = {
         Stage("network", 2, _network),
         Stage("cells", 7, _cells),
         Stage("shape", 9, _shape),
+        Stage("codes", 7, _looks),
     )
 }

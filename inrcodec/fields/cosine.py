@@ -31,7 +31,7 @@ DETAIL = 6  # number of the network
 PITCH = 2  # cells from knot to knot of the smooth level
 STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
 MIN_DELTA_SAMPLES = 2**17  # in smaller pictures deltas find too little to fit to: −.6 to +.9 % of a file
-LOOKS = 2  # at what the synthesis network makes of dependent codes, each before one more round of their search
+LOOKS = 2  # see Fitted
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
 SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
@@ -54,6 +54,7 @@ class Fitted:
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
     quick: bool  # choose codes under quick prices
+    looks: int = LOOKS  # at what the synthesis network makes of dependent codes, each before one more round of search
 
 
 class CosineField(Field):
@@ -169,14 +170,14 @@ class CosineField(Field):
         heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
         if self.spec.deltas:
             codes.append(self.fit_deltas(fitted, (*codes, heads), quantiser))
-        for _ in range(LOOKS * heeding):
+        for _ in range(fitted.looks * heeding):
             del scaled  # large pictures: one at a time
             scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
             heads = reconsidered(heads, scaled, layout, trade)
+            if self.spec.deltas:
+                codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
             if not helped:
                 break
-        if self.spec.deltas and heeding:
-            codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
         return (*codes, heads)
 
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
