@@ -151,10 +151,11 @@ def test_no_rival_is_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = Search._trial
 
     def noted(self: Search, candidate: Any, step: float) -> Any:
-        seen.append((candidate.field.grid.cells, candidate.field.spec.synthesis, step))
+        seen.append((candidate.field.grid.cells, candidate.field.spec.synthesis, step, candidate.fitted.looks))
         return trial(self, candidate, step)
 
     monkeypatch.setattr(Search, "_trial", noted)
     inrcodec.encode(COFFEE[:64, :64], effort=9, quality=60)
     assert len(seen) > 5
     assert len(set(seen)) == len(seen)
+    assert {looks for *_, looks in seen} == {2, 6}, "the best goes on for longer, once"
