@@ -149,7 +149,6 @@ class LearnedTile:
         """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps. shifts: int8
         [C, M, M'], of quarters of a class; filled while reading. None where the tile has none."""
         self._codes, self._valid, self._network, self._shifts = codes, valid, network, shifts
-        self._has_shifts = False  # small tiles seldom do
         self._cells = codes.shape[3:]
         self.known_signs = Signs(codes.shape, signs)
         self.chains = Chains(codes.shape[1:3], self._cells)
@@ -173,8 +172,8 @@ class LearnedTile:
     def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
         """Visit diagonals low … high − 1; colour c only below stops[c]: its codes are 0 from there on."""
         if low == 0 and self._shifts is not None:
-            any_shift = np.array([self._shifts.any()], np.int32)
-            self._has_shifts = bool(code(np.full(1, OF_SHIFTS, np.int16), any_shift)[0])
+            told = code(np.full(1, OF_SHIFTS, np.int16), np.array([self._shifts.any()], np.int32))
+            self._shifts = self._shifts if told[0] else None  # small tiles do without
         for s in range(low, high):
             self._diagonal(s, stops, code)
 
@@ -188,7 +187,7 @@ class LearnedTile:
             truth = self._codes[:, *index].reshape(*values.shape)[..., self._by_half]
             exists = None if self._valid is None else self._valid[index].reshape(n, k)[:, self._by_half]
             lower = self._lower(s)
-            if self._shifts is not None and self._has_shifts:
+            if self._shifts is not None:
                 for c in np.flatnonzero(s < stops).tolist():
                     self._shifts[c][index] = _shifted(code, self._shifts[c][index])
             for half, cells in enumerate(self._halves):
