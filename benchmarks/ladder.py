@@ -22,7 +22,7 @@ import numpy as np
 from inrcodec.bench import PEAK, Point, compare, measure_ladder
 from inrcodec.entropy import context, tables
 from inrcodec.entropy.signs import SignNetwork
-from inrcodec.fields import cosine
+from inrcodec.fields import cosine, steps
 from inrcodec.peers import ours, peer
 from inrcodec.priors import networks
 from inrcodec.priors.signs import sign_network
@@ -46,7 +46,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "plain rounding": [_tuned(tune, trade_corrected=0.0)],
         "half the trade": [_tuned(tune, trade_corrected=cosine.TUNINGS[tune].trade_corrected / 2)],
         "smooth level as it fits best": [patch.object(cosine, "STIFFNESS", 0.0)],
-        "smooth level's step 1/6": [patch.object(cosine, "SPLINE_STEP", 1 / 6)],
+        "smooth level's step 1/6": [patch.object(steps, "SPLINE_STEP", 1 / 6)],
         "tables learn four times as fast": [patch.object(tables, "INCREMENT", 4 * tables.INCREMENT)],
     }
 

@@ -140,7 +140,7 @@ def test_busy_regions_get_coarser_steps_than_smooth_ones() -> None:
     meta = SignalMeta("image", (256, 256), 3, "u1", "rgb")
     grid = Grid.fitting(meta.shape)
     field = CosineField(CosineField.plan_spec(meta, grid, EncodeSettings(), samples), meta, grid)
-    factor = field._masking(field.fit(samples, EncodeSettings(), lambda _: None).masking)
+    factor = field._step_sizes.masking(field.fit(samples, EncodeSettings(), lambda _: None).masking)
     assert factor.shape == grid.cells
     assert factor[:, 12:].mean() > 1.5 * factor[:, :4].mean()
 

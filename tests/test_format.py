@@ -53,7 +53,7 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str, s
 def test_the_text_states_the_tables_of_the_code() -> None:
     from inrcodec.entropy import context, diagonals, tables
     from inrcodec.entropy.learned import N_FEATURES
-    from inrcodec.fields import cosine
+    from inrcodec.fields import cosine, steps
     from inrcodec.priors import synthesis
     from inrcodec.priors.context import SHA256 as NETWORK_SHA256
     from inrcodec.priors.tables import SHA256
@@ -73,8 +73,8 @@ def test_the_text_states_the_tables_of_the_code() -> None:
     assert (synthesis.OUTPUT_UNIT, synthesis.OUTPUT_LIMIT) == (64, 512)
     assert NETWORK_SHA256 in TEXT
     assert f"The {N_FEATURES} features" in TEXT
-    assert cosine.SPLINE_STEP == 1 / 4
-    assert cosine.MASKING_UNIT == 1 / 4
+    assert steps.SPLINE_STEP == 1 / 4
+    assert steps.MASKING_UNIT == 1 / 4
     from dataclasses import astuple
 
     assert {k: astuple(w) for k, w in context._WEIGHTS.items()} == WEIGHTS

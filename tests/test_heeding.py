@@ -71,8 +71,8 @@ class Made:
     def targets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
         """In their steps: the exact heads, what the network adds to those of the codes, and what _heeding wants."""
         field, quantiser, codes = self.field, self.trial.quantiser, self.trial.codes
-        spline = codes[0][: field.signal.channels] * field._spline_step(quantiser)
-        steps = field._steps(quantiser) * field._masking(self.fitted.masking)
+        spline = codes[0][: field.signal.channels] * field._step_sizes.of_knots(quantiser)
+        steps = field._step_sizes.of_heads(quantiser) * field._step_sizes.masking(self.fitted.masking)
         weights = field.dequantize(codes, quantiser)
         everywhere = [np.arange(n) + 0.5 for n in field.signal.shape]
         added = field.correct(weights, everywhere, (1.0, 1.0))[-1] - weights[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
 from .correction import Correction
+from .steps import MASKING_UNIT, StepSizes
 from .tuning import TUNINGS, Tuning
 
 __all__ = ["CosineField"]
@@ -33,14 +34,8 @@ STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what t
 MIN_DELTA_SAMPLES = 2**17  # in smaller pictures deltas find too little to fit to: −.6 to +.9 % of a file
 LOOKS = 2  # see Fitted
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
-SPLINE_STEP = 1 / 4  # of the heads' step: an error here is seen over a whole neighbourhood
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
-
-
-# Step sizes by region: the logarithm (base 2) of a cell's steps follows that of its detail by this much, within
-# these bounds, and is stored in these units as one more channel of the smooth level.
-MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.28, 0.6, 0.25
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,7 @@ class CosineField(Field):
         self._cosines = Cosines(grid)
         self._splines = Splines([SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch))])
         self._rotation = rotation(signal, spec.rotation)
+        self._step_sizes = StepSizes(grid, self._splines)
         self._correction = Correction(spec, signal, grid, self._cosines, self._splines)
 
     @classmethod
@@ -121,7 +117,9 @@ class CosineField(Field):
         on_step(Progress("fit", 0, 1))
         rotated = (samples - self._centre) @ self._rotation.T.astype(np.float32)
         spline = self._splines.project(rotated, stiffness=STIFFNESS) if self.spec.pitch else None
-        masking = self._fit_masking(rotated, spline) if spline is not None and self.spec.masking else None
+        masking = None
+        if spline is not None and self.spec.masking:
+            masking = self._step_sizes.fit_masking(rotated, spline, self._runs(), STIFFNESS)
         heads = None
         if spline is None:
             blocks = [self._analyse_samples(rotated, None, cells) for cells in self._runs()]
@@ -133,7 +131,7 @@ class CosineField(Field):
     def distortion(self, fitted: Fitted, quantiser: Quantiser, error: np.ndarray) -> float:
         """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""
         rotated = error @ self._rotation.T.astype(np.float32)
-        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         total = 0.0
         for cells in self._runs():
             total += float(
@@ -161,7 +159,7 @@ class CosineField(Field):
         spline = None
         if fitted.spline is not None:
             codes.append(self.smooth_codes(fitted, quantiser))
-            spline = codes[0][: self.signal.channels] * self._spline_step(quantiser)
+            spline = codes[0][: self.signal.channels] * self._step_sizes.of_knots(quantiser)
         layout = self.layouts[-1]
         corrected = self._correction.network is not None
         trade = fitted.tuning.trade_corrected if corrected else fitted.tuning.trade
@@ -183,7 +181,7 @@ class CosineField(Field):
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
         """int32 [C, *knots], with masking [C + 1, *knots]."""
         assert fitted.spline is not None
-        knots = to_codes(np.rint(fitted.spline / self._spline_step(quantiser)), LARGEST_KNOT)
+        knots = to_codes(np.rint(fitted.spline / self._step_sizes.of_knots(quantiser)), LARGEST_KNOT)
         return knots if fitted.masking is None else np.concatenate([knots, fitted.masking])
 
     def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
@@ -191,9 +189,10 @@ class CosineField(Field):
         steps' logarithm [1, *knots], facts, and the deltas if there are any."""
         *spline, heads = codes
         changes = [spline.pop()] if self.spec.deltas else []
-        knots = [s[: self.signal.channels] * self._spline_step(quantiser) for s in spline]
-        steps = self._steps(quantiser).astype(np.float32)
-        masking = self._masking(spline[0][self.signal.channels :] if self.spec.masking else None).astype(np.float32)
+        knots = [s[: self.signal.channels] * self._step_sizes.of_knots(quantiser) for s in spline]
+        steps = self._step_sizes.of_heads(quantiser).astype(np.float32)
+        coded = spline[0][self.signal.channels :] if self.spec.masking else None
+        masking = self._step_sizes.masking(coded).astype(np.float32)
         one, more = (np.float32(s / 64) for s in quantiser.shrink)
         weights = np.zeros(heads.shape, np.float32)
         for cells in self._runs():
@@ -248,7 +247,7 @@ class CosineField(Field):
             return np.asarray(fitted.samples[at] - self._splines.evaluate(weights[0], centres(spans)))
 
         # an error counts in the steps of its own frequency: those of a band in one mean
-        relative = (self._steps(quantiser) / weights[2][0])[..., 0, 0] ** -2.0
+        relative = (self._step_sizes.of_heads(quantiser) / weights[2][0])[..., 0, 0] ** -2.0
         shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
         worth = np.einsum("au,bv,uv->ab", *shares, relative) / np.multiply.outer(*(s.sum(1) for s in shares))
         strips = correction.strips([(0, n) for n in self.signal.shape])
@@ -309,54 +308,10 @@ class CosineField(Field):
         """Of the first axis's cells in the heads."""
         return 1 + len(self.grid.cells)
 
-    def _spline_step(self, quantiser: Quantiser) -> float:
-        # knots are values, heads are orthonormal: over M samples per axis a value weighs √M times as much
-        return quantiser.steps[0] * STEP_UNIT * SPLINE_STEP
-
-    @cached_property
-    def _frequency(self) -> np.ndarray:
-        """r, the root mean square over axes of (u + ½)/M: a fraction of Nyquist, [*frequencies, 1, …]."""
-        squares = np.zeros(())
-        for m in self.grid.largest:
-            squares = np.add.outer(squares, ((np.arange(m) + 0.5) / m) ** 2)
-        r = np.sqrt(squares / len(self.grid.largest))
-        return r.reshape(*r.shape, *(1,) * r.ndim)
-
-    def _steps(self, quantiser: Quantiser) -> np.ndarray:
-        """step(u, v) = q · (1 + γ r), [*frequencies, 1, …]; a cell's masking multiplies it."""
-        return quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * self._frequency)
-
-    def _masking(self, codes: np.ndarray | None) -> np.ndarray:
-        """Factor of every cell's steps, [1, …, *cells], from the masking channel [1, *knots] of the smooth level."""
-        if codes is None:
-            return np.ones(self.grid.cells)
-        centres = [np.add(b[1:], b[:-1]) / 2 for b in self.grid.borders]
-        exponent = self._splines.evaluate(np.clip(codes, -64, 64) * MASKING_UNIT, centres)[..., 0]
-        return np.exp2(np.clip(exponent, -8, 8))
-
-    def _fit_masking(self, samples: np.ndarray, spline: np.ndarray) -> np.ndarray:
-        """Masking codes [1, *knots]: busy cells hide coarser steps, smooth ones show finer. Detail is what the smooth
-        level leaves of the first channel, as root mean square per cell, on a scale where 1 is one 8-bit level."""
-        energy = np.zeros(self.grid.cells)
-        for cells in self._runs():
-            edges = self.grid.borders[0][cells.start : cells.stop + 1]
-            axes = [np.arange(edges[0], edges[-1]) + 0.5, *(np.arange(b[-1]) + 0.5 for b in self.grid.borders[1:])]
-            detail = samples[edges[0] : edges[-1], ..., 0] - self._splines.evaluate(spline[:1], axes)[..., 0]
-            total = np.add.reduceat(detail**2, np.asarray(edges[:-1]) - edges[0], axis=0)
-            for d, b in enumerate(self.grid.borders[1:], 1):
-                total = np.add.reduceat(total, b[:-1], axis=d)
-            energy[cells] = total
-        n = np.ones(())
-        for sizes in self.grid.sizes:
-            n = np.multiply.outer(n, sizes)
-        log = MASKING_SHARE * np.log2(1 + 255 * np.sqrt(energy / n))
-        log = np.clip(log - log.mean(), -MASKING_BOUND, MASKING_BOUND)
-        return to_codes(np.rint(self._splines.project(log[..., None], self.grid.sizes, STIFFNESS) / MASKING_UNIT))
-
     def _scaled(self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None) -> np.ndarray:
         """The exact heads in their steps, float32."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
-        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         for cells in self._runs():
             weights = (
                 self._analyse_samples(fitted.samples, spline, cells)
@@ -373,7 +328,7 @@ class CosineField(Field):
         float32: what codes near to these should come to. And whether what it adds brings these nearer to the exact
         heads; if not, the exact ones."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
-        steps, masking = self._steps(quantiser), self._masking(fitted.masking)
+        steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         weights = self.dequantize(codes, quantiser)
         network = self._correction.adapted(weights)
         alone = corrected = 0.0
