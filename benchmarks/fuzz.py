@@ -27,6 +27,7 @@ import inrcodec
 from inrcodec import api, codec
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError, LimitError, UnsupportedError
+from inrcodec.fields.cosine import DETAIL
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors.prior import Prior, biases
 from inrcodec.stream import Stream, plan
@@ -97,7 +98,7 @@ def levels_file(picture: np.ndarray, coder: str) -> bytes:
     decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
     header = replace(
-        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=NETWORK, detail=6, dependent=True)
+        read.header, levels=(3, 7), field=replace(read.header.field, synthesis=NETWORK, detail=DETAIL, dependent=True)
     )
     layouts = decoder.field.layouts
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))

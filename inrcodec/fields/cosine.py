@@ -49,7 +49,7 @@ class Fitted:
     masking: np.ndarray | None  # int32 [1, *knots], final: the same at every step
     tuning: Tuning
     quick: bool  # choose codes under quick prices
-    looks: int = LOOKS  # at what the synthesis network makes of dependent codes, each before one more round of search
+    looks: int  # at what the synthesis network makes of dependent codes, each before one more round of search
 
 
 class CosineField(Field):
@@ -126,7 +126,7 @@ class CosineField(Field):
             heads = np.concatenate(blocks, self._cell_axis)
             heads = heads.astype(np.float32)
         on_step(Progress("fit", 1, 1))
-        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort <= QUICK_EFFORT)
+        return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort <= QUICK_EFFORT, LOOKS)
 
     def distortion(self, fitted: Fitted, quantiser: Quantiser, error: np.ndarray) -> float:
         """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""
