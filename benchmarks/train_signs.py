@@ -29,7 +29,7 @@ from inrcodec.priors import signs
 from inrcodec.priors.train_context import MULTIPLE, PER_PHOTO, STEPS, quantised, shrunk
 from inrcodec.settings import MAX_SAMPLES
 
-HIDDEN = (64, 24)
+HIDDEN = (160, 32)
 KEPT = 40_000  # signs of one encoding
 SIZES = (1.0, 0.75, 0.5)  # of a photo's longer side of up to 1,024
 MIRRORED = (None, *Image.Transpose)

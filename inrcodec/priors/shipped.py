@@ -22,8 +22,8 @@ def shipped() -> list[dict[str, Any]]:
     n_signs = sum(a.size for a in signs.arrays(signs.sign_network(), signs.sign_rows()[:, :2]).values())
     found = [
         (tables.FILE, "range coder: symbol counts of sounds, volumes, smooth levels, MLPs", _n_tables(), tables.SHA256),
-        (context.FILE, "range coder: context network of pictures, table set 6", n_context, context.SHA256),
-        (signs.FILE, "range coder: sign network of pictures, table set 6", n_signs, signs.SHA256),
+        (context.FILE, "range coder: context network of pictures, table set 7", n_context, context.SHA256),
+        (signs.FILE, "range coder: sign network of pictures, table set 7", n_signs, signs.SHA256),
     ]
     for number, digest in synthesis.SHA256.items():
         network = synthesis.network(number)

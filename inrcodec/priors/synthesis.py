@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number; once the
-# format is frozen, old ones stay for ever (1 to 4 came before and are gone).
+# format is frozen, old ones stay for ever (1 to 4, 6 and 7 came before and are gone).
 SHA256 = {
     5: "5dd6b8a1594b61137103442162c76f352585380feac8dd9630fac0f7ced4167d",
-    6: "a745627b171f0ea3e7ffdd0fc4870aa7d97e0d0efa3021fd20aa7d0921cb9109",
-    7: "2da0b569c8a17a87f4109ab423180243f41a35d6d904f53dda64710d2c11b646",
+    8: "5b57c15430246a993689386e53947cb67d0559b96c4866d5bfe5fc2865de7224",
+    9: "dc392a136ab80f7909615361fe7bd7b388f993f94e29638ec5c99c9d0134377d",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
