@@ -86,7 +86,7 @@ def code(samples: np.ndarray, large: np.ndarray, tune: str, step: float) -> dict
     return {
         "detail": (detail / DETAIL_UNIT).astype(np.float16),
         "wanted": (wanted / DETAIL_UNIT).astype(np.float16),
-        "condition": weights[2][1:].astype(np.float32),
+        "condition": weights.condition.astype(np.float32),
     }
 
 

@@ -94,7 +94,7 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
     axes = [np.arange(n) + 0.5 for n in meta.shape]
     detail, smooth = field.linear(weights, axes, (1.0, 1.0))
-    local, facts = field.local_step(weights, axes), weights[2]
+    local, facts = field.local_step(weights, axes), weights.facts
     error = fitted.samples - smooth - detail
     return {
         "detail": (detail / local).astype(np.float16),

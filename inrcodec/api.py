@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
     import numpy as np
 
     from .codec import Decoder
-    from .fields.base import OnStep
+    from .fields.base import OnStep, Weights
     from .priors.prior import Prior
 
 __all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal", "keep_metadata", "open"]
@@ -116,7 +116,7 @@ class Reader:
         prior: Prior | str | os.PathLike[str] | None = None,
     ) -> None:
         self._owned: BinaryIO | None = None
-        self._corrected: tuple[float, tuple[np.ndarray, ...]] | None = None  # at that scale, for `sample`
+        self._corrected: tuple[float, Weights] | None = None  # at that scale, for `sample`
         self._given = prior
         if isinstance(source, bytes | bytearray | memoryview):
             self._file = InrFile.of_bytes(bytes(source), partial=partial)
@@ -289,7 +289,7 @@ class Reader:
         return read_prior(given) if isinstance(given, str | os.PathLike) else given
 
     @cached_property
-    def _weights(self) -> tuple[np.ndarray, ...]:
+    def _weights(self) -> Weights:
         decoder = self._decoder(MAX_SAMPLES)
         codes = decoder.codes([self._file.payload(i) for i in range(self.header.n_chunks)])
         return decoder.weights(codes)

@@ -15,7 +15,7 @@ from .effort import Search
 from .entropy import make_coder
 from .errors import FormatError, LimitError, UnsupportedError
 from .fields import Field, field_class, make_field
-from .fields.base import OnStep
+from .fields.base import OnStep, Weights
 from .grid import Grid, parse_cells
 from .priors.prior import Prior
 from .render import lattice, narrow_alpha, render, widen_alpha
@@ -101,18 +101,18 @@ class Decoder:
         self.field.check(codes)
         return codes
 
-    def weights(self, codes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def weights(self, codes: Sequence[np.ndarray]) -> Weights:
         with _within_memory(), np.errstate(all="ignore"):
             return self.field.dequantize(codes, self.header.quantiser)
 
-    def correct(self, weights: Sequence[np.ndarray], scale: float = 1.0) -> tuple[np.ndarray, ...]:
+    def correct(self, weights: Weights, scale: float = 1.0) -> Weights:
         """Weights made ready for `sample` wherever it is."""
         with _within_memory(), np.errstate(all="ignore"):
             everywhere = [np.array([0.0, n]) for n in self.header.signal.shape]
             return self.field.correct(weights, everywhere, (scale,) * len(everywhere))
 
     def render(
-        self, weights: Sequence[np.ndarray], settings: DecodeSettings, sample_type: str | None = None
+        self, weights: Weights, settings: DecodeSettings, sample_type: str | None = None
     ) -> tuple[np.ndarray, SignalMeta]:
         """Stored values [*shape, C], as sample_type if one is given, and the facts that go with them."""
         meta = self.header.signal
@@ -126,7 +126,7 @@ class Decoder:
         with _within_memory(), np.errstate(all="ignore"):
             return render(self.field, weights, out), out.meta
 
-    def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
+    def sample(self, weights: Weights, coords: np.ndarray) -> np.ndarray:
         """float64 [N, C] at positions coords [N, D] in sample units (the first sample's centre is ½); pictures in
         [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped. weights: from `correct`."""
         meta = self.header.signal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from .errors import LimitError
 from .fields import Field
+from .fields.base import Weights
 from .settings import DecodeSettings
 from .signals import SignalMeta, expand
 
@@ -96,7 +96,7 @@ def _span(meta: SignalMeta, settings: DecodeSettings, *, n: int, rate_hz: float)
     return start, min(start + max(1, round(duration_s * rate_hz)), n)
 
 
-def render(field: Field, weights: Sequence[np.ndarray], out: Lattice) -> np.ndarray:
+def render(field: Field, weights: Weights, out: Lattice) -> np.ndarray:
     """Stored values [*out.meta.shape, C] of out.meta.sample_type."""
     times = [max(1, ceil(field.min_scale / s - 1e-9)) for s in out.scale]
     dense = [s * k for s, k in zip(out.scale, times, strict=True)]

@@ -214,7 +214,7 @@ def gathered(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     step = field.local_step(weights, axes)
     detail, _ = field.linear(weights, axes, (1.0, 1.0))
     spans = [(0, h), (0, w)]
-    known = weights[2][1:]
+    known = weights.condition
     corrected = sum(field.linear(field.correct(weights, axes, (1.0, 1.0)), axes, (1.0, 1.0)))
     lacking = ((trial.candidate.fitted.samples - corrected) / step)[:h, :w]
     filters, inputs = synthesis.hidden(net, known, spans, field.signal.shape, detail / step)

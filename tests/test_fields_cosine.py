@@ -114,14 +114,15 @@ def test_the_error_of_the_samples_is_the_error_of_the_heads() -> None:
     fit = field.fit(samples, asked, lambda _: None)
     quantiser = field.quantiser(fit, asked, 1e-4)
     weights = field.dequantize(field.quantize(fit, quantiser), quantiser)
-    noise = rng.normal(size=weights[-1].shape) * 0.01
+    noise = rng.normal(size=weights.heads.shape) * 0.01
     for d, sizes in enumerate(grid.sizes):  # only where codes exist
         exists = np.arange(max(sizes))[:, None] < np.asarray(sizes)
         shape = [1, 1, 1, 1, 1]
         shape[1 + d], shape[3 + d] = exists.shape
         noise = noise * exists.reshape(shape)
     axes = [centres(n) for n in meta.shape]
-    changed = field.render((*weights[:-1], weights[-1] + noise), axes, (1, 1)) - field.render(weights, axes, (1, 1))
+    noisy = replace(weights, heads=weights.heads + noise)
+    changed = field.render(noisy, axes, (1, 1)) - field.render(weights, axes, (1, 1))
     assert np.sum(changed**2) == pytest.approx(np.sum(noise**2), rel=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from inrcodec.codec import Decoder
 from inrcodec.cost import DETAIL_MACS, SYNTHESIS_MACS
 from inrcodec.errors import UnsupportedError
 from inrcodec.fields import bases, correction, cosine, synthesis
+from inrcodec.fields.correction import Weights
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors import synthesis as shipped
 from inrcodec.priors.synthesis import network
@@ -102,7 +104,7 @@ def test_a_region_is_a_cut_from_the_whole_with_the_networks_on(detailed: bytes, 
     assert_regions_are_cuts(api.open(detailed), scale)
 
 
-def decoded(data: bytes) -> tuple[Decoder, tuple[np.ndarray, ...]]:
+def decoded(data: bytes) -> tuple[Decoder, Weights]:
     stream = InrFile.of_bytes(data).stream()
     decoder = Decoder(stream.header, max_samples=2**24)
     return decoder, decoder.weights(decoder.codes(stream.payloads))
@@ -120,11 +122,11 @@ def test_a_region_needs_no_cell_beyond_those_it_asks_for(detailed: bytes) -> Non
         settings = DecodeSettings(scale=scale, region=region)
         axes = [np.array([a / scale, b / scale]) for a, b in settings.region or ()]
         cells = decoder.field.cells_for(axes, (scale, scale))
-        heads = np.full_like(weights[-1], np.nan)
+        heads = np.full_like(weights.heads, np.nan)
         at = (..., *(slice(a, b) for a, b in cells))
-        heads[at] = weights[-1][at]
+        heads[at] = weights.heads[at]
         assert cells != tuple((0, m) for m in decoder.header.cells)
-        some, _ = decoder.render((*weights[:-1], heads), settings)
+        some, _ = decoder.render(replace(weights, heads=heads), settings)
         np.testing.assert_array_equal(some, decoder.render(weights, settings)[0])
 
 
@@ -133,18 +135,18 @@ def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float
     decoder, weights = decoded(picture)
     field, axes, one = decoder.field, everywhere(decoder), (1.0, 1.0)
     assert isinstance(field, cosine.CosineField)
-    before = [w.copy() for w in weights]
+    before = copy.deepcopy(weights)
     corrected = field.correct(weights, axes, (scale, scale))
     detail, smooth = field.linear(weights, axes, one)
     spans = [(0, len(x)) for x in axes]
     step = field.local_step(weights, axes)
-    residual = synthesis.residual(network(NUMBER), weights[2][1:], spans, detail.shape[:2], lambda _: (detail, step))
+    residual = synthesis.residual(network(NUMBER), weights.condition, spans, detail.shape[:2], lambda _: (detail, step))
     assert np.abs(residual).max() > 0.01
     # heads are single precision: 24 bits, in the sums of two cells per axis
     np.testing.assert_allclose(sum(field.linear(corrected, axes, one)), detail + smooth + residual, atol=1e-6, rtol=0)
-    for was, now in zip(before, weights, strict=True):
-        np.testing.assert_array_equal(was, now)
-    assert all(a is b for a, b in zip(field.correct(corrected, axes, one), corrected, strict=True))
+    for name, was in vars(before).items():
+        np.testing.assert_array_equal(was, getattr(weights, name))
+    assert field.correct(corrected, axes, one) is corrected
 
 
 def test_the_size_of_blocks_does_not_matter(detailed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,9 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
 
-__all__ = ["Field", "Progress", "cells_at"]
+__all__ = ["Field", "Progress", "Weights", "cells_at"]
+
+Weights = Any  # what a family's `dequantize` gives and its `render` takes: its own matter, as what `fit` gives is
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ OnStep = Callable[[Progress], None]
 
 
 class Field(ABC):
-    """One function family on one grid. Weights are tensors [C, *frequencies, *cells] as `layouts` says;
-    codes are the same tensors as int32. All methods leave their inputs as they were."""
+    """One function family on one grid. Codes are int32 tensors [C, *frequencies, *cells] as `layouts` says; weights
+    are what they stand for. All methods leave their inputs as they were."""
 
     # Below this many output samples per input sample `render` would alias; the renderer then evaluates at a
     # multiple of the scale, at or above it, and averages.
@@ -88,29 +90,27 @@ class Field(ABC):
         """Integer codes, int32, one array per layout."""
 
     @abstractmethod
-    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> Weights:
         """Weights from codes."""
 
-    def correct(
-        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
-    ) -> tuple[np.ndarray, ...]:
+    def correct(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> Weights:
         """Weights as `render` and `sample` take them, good for positions no further out than axes, at the scale of the
         output: what a function depends on of all its weights together is worked out here, once. Weights that come
         from here stay as they are."""
-        return tuple(weights)
+        return weights
 
     def check(self, codes: Sequence[np.ndarray]) -> None:  # noqa: B027 (most fields take any codes)
         """Raises FormatError for decoded codes that no encoder writes."""
 
     @abstractmethod
-    def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
+    def render(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         """Values float64 [len(axes[0]), …, C] at the lattice axes[0] × axes[1] × …, positions in sample units.
 
         scale: per axis, output samples per input sample; below 1, content the output cannot hold is removed.
         """
 
     @abstractmethod
-    def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
+    def sample(self, weights: Weights, coords: np.ndarray) -> np.ndarray:
         """Values float64 [N, C] at scattered positions coords [N, D] in sample units."""
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:

@@ -6,6 +6,7 @@ The synthesis network corrects heads at scale 1; above it the detail network giv
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import prod
 from typing import Any
@@ -21,12 +22,30 @@ from . import bases, deltas, synthesis
 from .base import cells_at
 from .bases import Cosines, Span, Splines, cell_runs, centres
 
-__all__ = ["Correction"]
+__all__ = ["Correction", "Weights"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of a cosine field: its smooth level's knots float64 [C, *knots] (None without one), heads float32
+    [C, *frequencies, *cells], and what its networks are told (None without networks, and once heads are corrected):
+    knots of the steps' logarithm [1, *knots], synthesis.facts, the codes of its deltas."""
+
+    smooth: np.ndarray | None
+    heads: np.ndarray
+    masks: np.ndarray | None = None
+    facts: np.ndarray | None = None
+    deltas: np.ndarray | None = None
+
+    @property
+    def condition(self) -> np.ndarray:
+        """What a network is told about the whole file, [5]."""
+        assert self.facts is not None
+        return self.facts[1:]
 
 
 class Correction:
-    """The networks of one field. Weights are what CosineField.dequantize gives under any of them: knots, knots of the
-    steps' logarithm, facts, the deltas if there are any, heads."""
+    """The networks of one field."""
 
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid, cosines: Cosines, splines: Splines) -> None:
         """Raises UnsupportedError for networks that are not known, or not of the kind."""
@@ -36,21 +55,19 @@ class Correction:
         self.network = _network(spec.synthesis, times=1)
         self.detail = _network(spec.detail, times=2)
 
-    def correct(
-        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
-    ) -> tuple[np.ndarray, ...]:
-        """Spline and heads, the network's residual at scale 1 projected onto the cosines and added to these: the same
-        picture at scale 1, and the formula itself at every other. Above scale 1, with a detail network, heads of twice
-        the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0."""
+    def correct(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> Weights:
+        """Smooth level and heads, the network's residual at scale 1 projected onto the cosines and added to these: the
+        same picture at scale 1, and the formula itself at every other. Above scale 1, with a detail network, heads of
+        twice the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0."""
         detail = self.detail if min(scale) > 1 else None
-        if (self.network is None and self.detail is None) or len(weights) == 2 or min(scale) < synthesis.MIN_SCALE:
-            return tuple(weights)
+        if weights.facts is None or min(scale) < synthesis.MIN_SCALE:
+            return weights
         cells = self._touching(axes)
         seen = cells if detail is None else self._around(detail, self._halved(cells))
-        heads = weights[-1] if self.network is None else self._corrected(weights, seen)
+        heads = weights.heads if self.network is None else self._corrected(weights, seen)
         if detail is not None:
-            heads = self._detailed(detail, heads, weights[2], cells, scale)
-        return weights[0], heads
+            heads = self._detailed(detail, heads, weights.condition, cells, scale)
+        return Weights(weights.smooth, heads)
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """Those that the positions touch, and those that the network sees around them."""
@@ -61,10 +78,10 @@ class Correction:
             cells = self._around(self.network, self._cosines.reach(cells))
         return cells
 
-    def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
-        """[*n, 1], from what `dequantize` gives under a network."""
-        masks, facts = weights[1], weights[2]
-        return np.asarray(facts[0] * np.exp2(np.clip(self._splines.evaluate(masks, axes), -8, 8)))
+    def local_step(self, weights: Weights, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """[*n, 1]"""
+        assert weights.masks is not None and weights.facts is not None
+        return np.asarray(weights.facts[0] * np.exp2(np.clip(self._splines.evaluate(weights.masks, axes), -8, 8)))
 
     @cached_property
     def finer(self) -> Cosines:
@@ -80,19 +97,19 @@ class Correction:
         spans = cells_at(self._grid, axes)
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self._grid.cells, strict=True))
 
-    def seen(self, weights: Sequence[np.ndarray], spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+    def seen(self, weights: Weights, spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
         """What the synthesis network sees at the samples in spans: synthesis.See."""
         axes = centres(spans)
-        return self._cosines.synthesise(weights[-1], axes, (1.0,) * len(axes)), self.local_step(weights, axes)
+        return self._cosines.synthesise(weights.heads, axes, (1.0,) * len(axes)), self.local_step(weights, axes)
 
     def _around(self, network: Network, spans: Sequence[Span]) -> tuple[Span, ...]:
         """The cells that a network's answer at the samples in spans depends on."""
         spans = synthesis.seen(network, spans, self._signal.shape)
         return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
 
-    def _corrected(self, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+    def _corrected(self, weights: Weights, cells: Sequence[Span]) -> np.ndarray:
         """Heads of cells, corrected by the synthesis network; those of others are 0."""
-        network, heads = self.adapted(weights), weights[-1]
+        network, heads = self.adapted(weights), weights.heads
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
         for run in cell_runs(cells[0], self._per_cell):
             part = ((run.start, run.stop), *cells[1:])
@@ -102,18 +119,18 @@ class Correction:
             corrected[: len(answer)][at] += answer
         return corrected
 
-    def adapted(self, weights: Sequence[np.ndarray]) -> Network:
+    def adapted(self, weights: Weights) -> Network:
         """The synthesis network, with the file's own deltas."""
         assert self.network is not None
-        return deltas.adapted(self.network, weights[3]) if self._deltas else self.network
+        return self.network if weights.deltas is None else deltas.adapted(self.network, weights.deltas)
 
-    def answer(self, network: Network, weights: Sequence[np.ndarray], cells: Sequence[Span]) -> np.ndarray:
+    def answer(self, network: Network, weights: Weights, cells: Sequence[Span]) -> np.ndarray:
         """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
-        residual = self._residual(network, weights[2][1:], self._cosines.reach(cells), partial(self.seen, weights))
+        residual = self._residual(network, weights.condition, self._cosines.reach(cells), partial(self.seen, weights))
         return self._cosines.analyse(residual, cells)
 
     def _detailed(
-        self, network: Network, heads: np.ndarray, facts: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
+        self, network: Network, heads: np.ndarray, condition: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
     ) -> np.ndarray:
         """Heads of cells as the grid of twice the samples has them, with what the detail network adds: all of it from
         scale 2 on, less towards scale 1; never what the output's samples cannot hold."""
@@ -132,7 +149,7 @@ class Correction:
         for run in cell_runs(cells[0], self._per_cell * 2 ** len(sizes)):
             part = ((run.start, run.stop), *cells[1:])
             reach, spans = self.finer.reach(part), self._halved(part)
-            residual = self._residual(network, facts[1:], spans, see)
+            residual = self._residual(network, condition, spans, see)
             residual = residual[tuple(slice(a - 2 * u, b - 2 * u) for (a, b), (u, _) in zip(reach, spans, strict=True))]
             at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
             # the same function on a lattice twice as dense: √2 per axis

@@ -22,7 +22,7 @@ from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
-from .correction import Correction
+from .correction import Correction, Weights
 from .steps import MASKING_UNIT, StepSizes
 from .tuning import TUNINGS, Tuning
 
@@ -185,12 +185,10 @@ class CosineField(Field):
         knots = to_codes(np.rint(fitted.spline / self._step_sizes.of_knots(quantiser)), LARGEST_KNOT)
         return knots if fitted.masking is None else np.concatenate([knots, fitted.masking])
 
-    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> tuple[np.ndarray, ...]:
-        """Spline float64 [C, *knots], heads float32; with a network between them what `correct` needs: knots of the
-        steps' logarithm [1, *knots], facts, and the deltas if there are any."""
+    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> Weights:
         *spline, heads = codes
-        changes = [spline.pop()] if self.spec.deltas else []
-        knots = [s[: self.signal.channels] * self._step_sizes.of_knots(quantiser) for s in spline]
+        changes = spline.pop() if self.spec.deltas else None
+        smooth = spline[0][: self.signal.channels] * self._step_sizes.of_knots(quantiser) if spline else None
         steps = self._step_sizes.of_heads(quantiser).astype(np.float32)
         coded = spline[0][self.signal.channels :] if self.spec.masking else None
         masking = self._step_sizes.masking(coded).astype(np.float32)
@@ -207,26 +205,19 @@ class CosineField(Field):
             weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
         correction = self._correction
         if correction.network is None and correction.detail is None:
-            return (*knots, weights)
+            return Weights(smooth, weights)
         masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
-        return (
-            *knots,
-            np.clip(masks, -64, 64) * MASKING_UNIT,
-            synthesis.facts(base, quantiser.slope),
-            *changes,
-            weights,
-        )
+        facts = synthesis.facts(base, quantiser.slope)
+        return Weights(smooth, weights, np.clip(masks, -64, 64) * MASKING_UNIT, facts, changes)
 
-    def correct(
-        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
-    ) -> tuple[np.ndarray, ...]:
+    def correct(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> Weights:
         return self._correction.correct(weights, axes, scale)
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         return self._correction.cells_for(axes, scale)
 
-    def local_step(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray]) -> np.ndarray:
+    def local_step(self, weights: Weights, axes: Sequence[np.ndarray]) -> np.ndarray:
         """[*n, 1], from what `dequantize` gives under a network."""
         return self._correction.local_step(weights, axes)
 
@@ -242,19 +233,20 @@ class CosineField(Field):
         assert correction.network is not None
         none = np.zeros(self.layouts[1].shape, np.int32)
         weights = self.dequantize((codes[0], none, codes[-1]), quantiser)
+        assert weights.facts is not None
 
         def wanted(spans: Sequence[Span]) -> np.ndarray:
             at = tuple(slice(*span) for span in spans)
-            return np.asarray(fitted.samples[at] - self._splines.evaluate(weights[0], centres(spans)))
+            return np.asarray(fitted.samples[at] - self._smooth_at(weights, centres(spans)))
 
         # an error counts in the steps of its own frequency: those of a band in one mean
-        relative = (self._step_sizes.of_heads(quantiser) / weights[2][0])[..., 0, 0] ** -2.0
+        relative = (self._step_sizes.of_heads(quantiser) / weights.facts[0])[..., 0, 0] ** -2.0
         shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
         worth = np.einsum("au,bv,uv->ab", *shares, relative) / np.multiply.outer(*(s.sum(1) for s in shares))
         strips = correction.strips([(0, n) for n in self.signal.shape])
         found = deltas.found(
             correction.network,
-            weights[2][1:],
+            weights.condition,
             strips,
             self.signal.shape,
             see=partial(correction.seen, weights),
@@ -263,34 +255,37 @@ class CosineField(Field):
         )
         return found.reshape(none.shape)
 
-    def render(self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
+    def render(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)
         return (values + smooth) @ self._rotation + self._centre
 
-    def sample(self, weights: Sequence[np.ndarray], coords: np.ndarray) -> np.ndarray:
-        per_point = self.signal.channels * int(np.prod([2 * m for m in weights[-1].shape[1 : 1 + coords.shape[1]]]))
+    def sample(self, weights: Weights, coords: np.ndarray) -> np.ndarray:
+        per_point = self.signal.channels * int(np.prod([2 * m for m in weights.heads.shape[1 : 1 + coords.shape[1]]]))
         run = max(1, BLOCK_VALUES // per_point)
-        cosines, times = self._correction.functions_of(weights[-1])
+        cosines, times = self._correction.functions_of(weights.heads)
 
         def block(coords: np.ndarray) -> np.ndarray:
-            values = cosines.sample(weights[-1], times * coords)
-            return values + self._splines.sample(weights[0], coords) if self.spec.pitch else values
+            values = cosines.sample(weights.heads, times * coords)
+            return values if weights.smooth is None else values + self._splines.sample(weights.smooth, coords)
 
         blocks = [block(coords[at : at + run]) for at in range(0, len(coords), run)]
         values = np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))
         return values @ self._rotation + self._centre
 
     def linear(
-        self, weights: Sequence[np.ndarray], axes: Sequence[np.ndarray], scale: Sequence[float]
+        self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
         """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
-        smooth = self._splines.evaluate(weights[0], axes) if self.spec.pitch else np.zeros(())
-        cosines, times = self._correction.functions_of(weights[-1])
+        smooth = self._smooth_at(weights, axes)
+        cosines, times = self._correction.functions_of(weights.heads)
         if times > 1:  # what the output cannot hold is left out already
             scale = (1.0,) * len(axes)
-        return cosines.synthesise(weights[-1], [times * x for x in axes], scale), smooth
+        return cosines.synthesise(weights.heads, [times * x for x in axes], scale), smooth
 
     # --- the pieces, in the order they are used
+
+    def _smooth_at(self, weights: Weights, axes: Sequence[np.ndarray]) -> np.ndarray:
+        return np.zeros(()) if weights.smooth is None else self._splines.evaluate(weights.smooth, axes)
 
     @property
     def _centre(self) -> np.float32:
@@ -339,7 +334,7 @@ class CosineField(Field):
             answer = self._correction.answer(network, weights, cells)
             answer /= unit
             scaled[at] = self._analyse_samples(fitted.samples, spline, run) / unit
-            error = scaled[at] - weights[-1][at] / unit
+            error = scaled[at] - weights.heads[at] / unit
             alone += float(np.square(error).sum())
             error[: len(answer)] -= answer
             corrected += float(np.square(error).sum())
