@@ -50,7 +50,6 @@ class Correction:
     def __init__(self, spec: FieldSpec, signal: SignalMeta, grid: Grid, cosines: Cosines, splines: Splines) -> None:
         """Raises UnsupportedError for networks that are not known, or not of the kind."""
         self._signal, self._grid, self._cosines, self._splines = signal, grid, cosines, splines
-        self._deltas = spec.deltas
         self._per_cell = signal.n_values // grid.cells[0]  # values of a row of cells
         self.network = _network(spec.synthesis, times=1)
         self.detail = _network(spec.detail, times=2)
