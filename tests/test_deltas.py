@@ -193,9 +193,10 @@ def test_the_gain_is_what_the_normal_equations_promise(tune: str) -> None:
         errors.append((sum(t.field.linear(corrected, axes, (1.0, 1.0))) - trial.candidate.fitted.samples) / step)
     squares = [float(np.square(e[:348, :476]).sum()) for e in errors]  # whole blocks
     gram, moments = gathered(trial)
-    w = (deltas.adapted(network(field.spec.synthesis), codes).layers[-1].weights).astype(float)
-    w[:, :16] -= network(field.spec.synthesis).layers[-1].weights
-    w *= np.repeat([256, 64], [16, 12])[:, None, None] / (OUTPUT_UNIT * 2.0 ** network(NUMBER).layers[-1].shift)
+    net = network(field.spec.synthesis)
+    w = deltas.adapted(net, codes).layers[-1].weights.astype(float)
+    w[:, :16] -= net.layers[-1].weights
+    w *= np.repeat([256, 64], [16, 12])[:, None, None] / (OUTPUT_UNIT * 2.0 ** net.layers[-1].shift)
     w = w.reshape(12, -1).T
     promised = float((2 * moments * w).sum() - (w * (gram @ w)).sum())
     # answers are rounded to 1/64 step and heads are single precision
