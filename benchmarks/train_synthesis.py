@@ -54,6 +54,7 @@ FACTS = 5
 SSIM_C2 = 0.0009
 EYES_RATE, EYES_SHARE = 8e-4, 0.85
 EYES_GAIN = 0.7  # and chroma left as it is: measured on photos, a whole step towards the mean is too smooth for eyes
+ROOM = 0.6  # share of the largest sums that the last layer may take: a file's deltas take of the rest
 CROP, BATCH, RATE, CLIP, DECAY = 96, 16, 2.5e-3, 0.5, 0.998
 
 
@@ -175,14 +176,16 @@ def gains(net: Net, held: list[dict[str, np.ndarray]]) -> dict[str, list[float]]
 
 
 def whole_numbers(net: Net) -> dict[str, np.ndarray]:
-    """The network as its file holds it: every layer as fine as sums that float32 holds exactly allow."""
+    """The network as its file holds it: every layer as fine as sums that float32 holds exactly allow. The last layer of
+    a synthesis network leaves room for the deltas of files."""
     weights, biases, shifts = [], [], []
     for i, (layer, bias) in enumerate(zip(net.layers, net.biases, strict=True)):
         w, b = (t.detach().double().numpy() for t in (layer.weight, bias))
         unit, limit = (INPUT_UNIT, INPUT_LIMIT) if i == 0 else (HIDDEN_UNIT, HIDDEN_LIMIT)
         out = HIDDEN_UNIT if i < len(net.layers) - 1 else OUTPUT_UNIT
         bits = 15 - int(np.ceil(np.log2(np.abs(w).max())))
-        while (np.abs(np.rint(w * 2**bits)).sum((1, 2, 3)) * limit + bias_bound(b * unit * 2**bits)).max() >= MAX_EXACT:
+        most = MAX_EXACT * (ROOM if layer is net.third and net.times == 1 else 1)
+        while (np.abs(np.rint(w * 2**bits)).sum((1, 2, 3)) * limit + bias_bound(b * unit * 2**bits)).max() >= most:
             bits -= 1
         weights.append(np.rint(w * 2**bits))
         biases.append(b * unit * 2**bits)

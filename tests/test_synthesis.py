@@ -18,7 +18,7 @@ from inrcodec.codec import Decoder
 from inrcodec.cost import DETAIL_MACS, SYNTHESIS_MACS
 from inrcodec.errors import UnsupportedError
 from inrcodec.fields import bases, correction, cosine, synthesis
-from inrcodec.fields.correction import Weights
+from inrcodec.fields.correction import CosineWeights
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors import synthesis as shipped
 from inrcodec.priors.synthesis import network
@@ -82,6 +82,8 @@ def test_no_sum_leaves_what_float32_holds_exactly(net: shipped.Network) -> None:
         sums = np.abs(layer.weights).sum((1, 2, 3), dtype=np.float64) * limit + shipped.bias_bound(layer.bias)
         assert sums.max() < 2**24
         limit = layer.high.max()
+    if net.times == 1:  # room for a file's deltas
+        assert sums.max() < 0.6 * 2**24
     assert net.macs == (SYNTHESIS_MACS if net.times == 1 else DETAIL_MACS)
 
 
@@ -104,7 +106,7 @@ def test_a_region_is_a_cut_from_the_whole_with_the_networks_on(detailed: bytes, 
     assert_regions_are_cuts(api.open(detailed), scale)
 
 
-def decoded(data: bytes) -> tuple[Decoder, Weights]:
+def decoded(data: bytes) -> tuple[Decoder, CosineWeights]:
     stream = InrFile.of_bytes(data).stream()
     decoder = Decoder(stream.header, max_samples=2**24)
     return decoder, decoder.weights(decoder.codes(stream.payloads))

@@ -61,7 +61,7 @@ COLOUR = replace(
         rotation=(127, -3, 0, -127),
         masking=True,
         synthesis=5,
-        detail=6,
+        detail=9,
         dependent=True,
         deltas=True,
     ),

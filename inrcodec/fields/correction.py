@@ -22,11 +22,11 @@ from . import bases, deltas, synthesis
 from .base import cells_at
 from .bases import Cosines, Span, Splines, cell_runs, centres
 
-__all__ = ["Correction", "Weights"]
+__all__ = ["Correction", "CosineWeights"]
 
 
 @dataclass(frozen=True)
-class Weights:
+class CosineWeights:
     """Of a cosine field: its smooth level's knots float64 [C, *knots] (None without one), heads float32
     [C, *frequencies, *cells], and what its networks are told (None without networks, and once heads are corrected):
     knots of the steps' logarithm [1, *knots], synthesis.facts, the codes of its deltas."""
@@ -54,7 +54,7 @@ class Correction:
         self.network = _network(spec.synthesis, times=1)
         self.detail = _network(spec.detail, times=2)
 
-    def correct(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> Weights:
+    def correct(self, weights: CosineWeights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> CosineWeights:
         """Smooth level and heads, the network's residual at scale 1 projected onto the cosines and added to these: the
         same picture at scale 1, and the formula itself at every other. Above scale 1, with a detail network, heads of
         twice the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0."""
@@ -66,7 +66,7 @@ class Correction:
         heads = weights.heads if self.network is None else self._corrected(weights, seen)
         if detail is not None:
             heads = self._detailed(detail, heads, weights.condition, cells, scale)
-        return Weights(weights.smooth, heads)
+        return CosineWeights(weights.smooth, heads)
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         """Those that the positions touch, and those that the network sees around them."""
@@ -77,7 +77,7 @@ class Correction:
             cells = self._around(self.network, self._cosines.reach(cells))
         return cells
 
-    def local_step(self, weights: Weights, axes: Sequence[np.ndarray]) -> np.ndarray:
+    def local_step(self, weights: CosineWeights, axes: Sequence[np.ndarray]) -> np.ndarray:
         """[*n, 1]"""
         assert weights.masks is not None and weights.facts is not None
         return np.asarray(weights.facts[0] * np.exp2(np.clip(self._splines.evaluate(weights.masks, axes), -8, 8)))
@@ -96,7 +96,7 @@ class Correction:
         spans = cells_at(self._grid, axes)
         return tuple((max(a - 1, 0), min(b + 1, m)) for (a, b), m in zip(spans, self._grid.cells, strict=True))
 
-    def seen(self, weights: Weights, spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+    def seen(self, weights: CosineWeights, spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
         """What the synthesis network sees at the samples in spans: synthesis.See."""
         axes = centres(spans)
         return self._cosines.synthesise(weights.heads, axes, (1.0,) * len(axes)), self.local_step(weights, axes)
@@ -106,7 +106,7 @@ class Correction:
         spans = synthesis.seen(network, spans, self._signal.shape)
         return self._touching([np.array([a + 0.5, b - 0.5]) for a, b in spans])
 
-    def _corrected(self, weights: Weights, cells: Sequence[Span]) -> np.ndarray:
+    def _corrected(self, weights: CosineWeights, cells: Sequence[Span]) -> np.ndarray:
         """Heads of cells, corrected by the synthesis network; those of others are 0."""
         network, heads = self.adapted(weights), weights.heads
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
@@ -118,12 +118,12 @@ class Correction:
             corrected[: len(answer)][at] += answer
         return corrected
 
-    def adapted(self, weights: Weights) -> Network:
+    def adapted(self, weights: CosineWeights) -> Network:
         """The synthesis network, with the file's own deltas."""
         assert self.network is not None
         return self.network if weights.deltas is None else deltas.adapted(self.network, weights.deltas)
 
-    def answer(self, network: Network, weights: Weights, cells: Sequence[Span]) -> np.ndarray:
+    def answer(self, network: Network, weights: CosineWeights, cells: Sequence[Span]) -> np.ndarray:
         """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
         residual = self._residual(network, weights.condition, self._cosines.reach(cells), partial(self.seen, weights))
         return self._cosines.analyse(residual, cells)

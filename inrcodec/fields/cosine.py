@@ -22,7 +22,7 @@ from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
-from .correction import Correction, Weights
+from .correction import Correction, CosineWeights
 from .steps import MASKING_UNIT, StepSizes
 from .tuning import TUNINGS, Tuning
 
@@ -185,39 +185,44 @@ class CosineField(Field):
         knots = to_codes(np.rint(fitted.spline / self._step_sizes.of_knots(quantiser)), LARGEST_KNOT)
         return knots if fitted.masking is None else np.concatenate([knots, fitted.masking])
 
-    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> Weights:
-        *spline, heads = codes
+    def dequantize(self, codes: Sequence[np.ndarray], quantiser: Quantiser) -> CosineWeights:
+        *spline, coded_heads = codes
         changes = spline.pop() if self.spec.deltas else None
         smooth = spline[0][: self.signal.channels] * self._step_sizes.of_knots(quantiser) if spline else None
         steps = self._step_sizes.of_heads(quantiser).astype(np.float32)
         coded = spline[0][self.signal.channels :] if self.spec.masking else None
         masking = self._step_sizes.masking(coded).astype(np.float32)
         one, more = (np.float32(s / 64) for s in quantiser.shrink)
-        weights = np.zeros(heads.shape, np.float32)
+        heads = np.zeros(coded_heads.shape, np.float32)
         for cells in self._runs():
-            block = heads[self._at(cells)]
+            block = coded_heads[self._at(cells)]
             if not block.any():  # nothing here, or not read: a region's decode leaves these pages untouched
                 continue
             magnitude = np.abs(block).astype(np.float32)
             magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
             if self.spec.dependent:
                 magnitude *= np.float32(HALF_STEP)
-            weights[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
+            heads[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
         correction = self._correction
         if correction.network is None and correction.detail is None:
-            return Weights(smooth, weights)
+            return CosineWeights(smooth, heads)
         masks = spline[0][self.signal.channels :] if self.spec.masking else np.zeros_like(spline[0][:1])
         base = quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * synthesis.MIDDLE)
-        facts = synthesis.facts(base, quantiser.slope)
-        return Weights(smooth, weights, np.clip(masks, -64, 64) * MASKING_UNIT, facts, changes)
+        return CosineWeights(
+            smooth,
+            heads,
+            masks=np.clip(masks, -64, 64) * MASKING_UNIT,
+            facts=synthesis.facts(base, quantiser.slope),
+            deltas=changes,
+        )
 
-    def correct(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> Weights:
+    def correct(self, weights: CosineWeights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> CosineWeights:
         return self._correction.correct(weights, axes, scale)
 
     def cells_for(self, axes: Sequence[np.ndarray], scale: Sequence[float]) -> tuple[tuple[int, int], ...]:
         return self._correction.cells_for(axes, scale)
 
-    def local_step(self, weights: Weights, axes: Sequence[np.ndarray]) -> np.ndarray:
+    def local_step(self, weights: CosineWeights, axes: Sequence[np.ndarray]) -> np.ndarray:
         """[*n, 1], from what `dequantize` gives under a network."""
         return self._correction.local_step(weights, axes)
 
@@ -255,11 +260,11 @@ class CosineField(Field):
         )
         return found.reshape(none.shape)
 
-    def render(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
+    def render(self, weights: CosineWeights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> np.ndarray:
         values, smooth = self.linear(weights, axes, scale)
         return (values + smooth) @ self._rotation + self._centre
 
-    def sample(self, weights: Weights, coords: np.ndarray) -> np.ndarray:
+    def sample(self, weights: CosineWeights, coords: np.ndarray) -> np.ndarray:
         per_point = self.signal.channels * int(np.prod([2 * m for m in weights.heads.shape[1 : 1 + coords.shape[1]]]))
         run = max(1, BLOCK_VALUES // per_point)
         cosines, times = self._correction.functions_of(weights.heads)
@@ -273,7 +278,7 @@ class CosineField(Field):
         return values @ self._rotation + self._centre
 
     def linear(
-        self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]
+        self, weights: CosineWeights, axes: Sequence[np.ndarray], scale: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
         """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
         smooth = self._smooth_at(weights, axes)
@@ -284,7 +289,7 @@ class CosineField(Field):
 
     # --- the pieces, in the order they are used
 
-    def _smooth_at(self, weights: Weights, axes: Sequence[np.ndarray]) -> np.ndarray:
+    def _smooth_at(self, weights: CosineWeights, axes: Sequence[np.ndarray]) -> np.ndarray:
         return np.zeros(()) if weights.smooth is None else self._splines.evaluate(weights.smooth, axes)
 
     @property

