@@ -136,7 +136,7 @@ def page(every: list[Experiment]) -> str:
             "",
         ]
         if (note := RESULTS / f"{e.name}.note.md").exists():  # what somebody saw in the run shown, by hand
-            parts += [f"*Note of {result['date']}.* {note.read_text(encoding='utf-8').strip()}", ""]
+            parts += [f"*Note.* {note.read_text(encoding='utf-8').strip()}", ""]
         if result["checks"]:
             parts += [
                 table(
