@@ -127,7 +127,7 @@ def test_codes_fit_up_to_the_last_exact_sum() -> None:
         w = np.abs(np.array(changed(last.weights.tolist(), at.tolist()), float)).sum((2, 3))
         return float((w[:, :16].sum(1) * HIDDEN_LIMIT + w[:, 16:].sum(1) * INPUT_LIMIT + bias_bound(last.bias)).max())
 
-    for k in range(100, 400):
+    for k in range(100, 1000):
         if largest(k) >= 2**24:
             assert not deltas.fit(net, at)
             at[0] = k - 1
