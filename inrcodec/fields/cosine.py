@@ -33,6 +33,7 @@ PITCH = 2  # cells from knot to knot of the smooth level
 STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
 MIN_DELTA_SAMPLES = 2**17  # in smaller pictures deltas find too little to fit to: −.6 to +.9 % of a file
 LOOKS = 2  # see Fitted
+DELTAS_AFTER_EACH = 3  # looks, from which on: .09 % for an eighth of the time of an encode
 SHRINK_DEPENDENT = (-6, 5)  # 1/64 half steps: the means of what is rounded to 1, and to more
 MAX_KNOTS = 1024  # per axis; bounds the least squares of odd grids
 PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by quick prices
@@ -172,8 +173,7 @@ class CosineField(Field):
             del scaled  # large pictures: one at a time
             scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
             heads = reconsidered(heads, scaled, layout, trade)
-            # after every look they would be worth .09 % at a tenth of the time of an encode
-            if self.spec.deltas and (fitted.looks > LOOKS or not helped or not left):
+            if self.spec.deltas and (fitted.looks >= DELTAS_AFTER_EACH or not helped or not left):
                 codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
             if not helped:
                 break
