@@ -47,14 +47,12 @@ class Recorder:
     """Stands in for both networks of a tile; keeps what they would have seen of the signs."""
 
     def __init__(self) -> None:
-        ids = np.arange(POSITIONS * POSITIONS * N_COLOURS * 2)
-        self.place = ids.reshape(POSITIONS, POSITIONS, N_COLOURS, 2, 1)
         self.parts: list[list[np.ndarray]] = [[], [], [], []]
 
     def classes(self, features: np.ndarray, place: np.ndarray, size: np.ndarray, *more: int) -> object:
         if more:  # asked for magnitudes
             return np.zeros(features.shape[1:], np.int16)
-        for part, x in zip(self.parts, (features, place[:, 0].astype(np.int16), size.astype(np.int8)), strict=False):
+        for part, x in zip(self.parts, (features, place.astype(np.int16), size.astype(np.int8)), strict=False):
             part.append(x)
         return np.zeros(len(size), np.int16), np.zeros(len(size), bool)
 
@@ -183,11 +181,10 @@ def starting_rows(network: SignNetwork, data: Data, held: Data) -> np.ndarray:
 def surprises(network: SignNetwork, data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Signs by class, and those of them that were not as expected."""
     features, place, size, negative = (d.numpy() for d in data)
-    known = network.place.reshape(-1, network.place.shape[-1])
     n, wrong = np.zeros((2, N_SIGN_CLASSES))
     for at in range(0, len(size), PIECE):
         some = slice(at, at + PIECE)
-        classes, expected = network.classes(features[some], known[place[some]], size[some].astype(np.int64))
+        classes, expected = network.classes(features[some], place[some], size[some].astype(np.int64))
         n += np.bincount(classes, minlength=N_SIGN_CLASSES)
         wrong += np.bincount(classes, weights=expected != negative[some], minlength=N_SIGN_CLASSES)
     return n, wrong

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["EXACT", "N_COLOURS", "POSITIONS", "activate"]
+__all__ = ["EXACT", "N_COLOURS", "POSITIONS", "folded", "rounded"]
 
 EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
 POSITIONS = 16  # classes of a frequency per axis
 N_COLOURS = 3  # further colours count as the third
 
 
-def activate(y: np.ndarray, shift: int, limit: int) -> np.ndarray:
-    """floor(y · 2^−shift + ½), clipped to 0 … limit, in place; y: whole numbers below EXACT."""
-    y *= np.float32(2.0**-shift)
-    y += np.float32(0.5)
+def folded(weights: np.ndarray, bias: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers -> float32 for `rounded(weights @ x + bias)`, which is then floor(y · 2^−shift + ½) of the whole
+    numbers' y: powers of two and halves are as exact as they."""
+    unit = 2.0**-shift
+    return (weights * unit).astype(np.float32), (bias * unit + 0.5).astype(np.float32)
+
+
+def rounded(y: np.ndarray, limit: int) -> np.ndarray:
+    """floor(y), clipped to 0 … limit, in place."""
     np.floor(y, out=y)
-    return np.clip(y, 0, limit, out=y)
+    np.maximum(y, np.float32(0), out=y)
+    return np.minimum(y, np.float32(limit), out=y)

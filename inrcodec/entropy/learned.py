@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .dependent import NEXT, Chains
 from .diagonals import Diagonals, coded
-from .exact import EXACT, N_COLOURS, POSITIONS, activate
+from .exact import EXACT, N_COLOURS, POSITIONS, folded, rounded
 from .signs import N_SIGN_CLASSES, SignNetwork, Signs
 
 __all__ = [
@@ -66,7 +67,7 @@ OF_SHIFTS = N_LEARNED_CONTEXTS - 1
 LARGEST_SHIFT = 12  # quarters of a class
 ACTIVATION_BITS = 5  # fractional bits of features and activations
 _LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
-_RUN = 2**14  # codes that go through the network at a time: their activations stay in the cache
+_RUN = 2**13  # codes that go through the network at a time: their activations stay in the cache
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class ContextNetwork:
     def quarters(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:
         """features float32 [N_FEATURES, n, k] of codes at n frequencies, whose classes of position are u, v [n] ->
         quarters of classes int16 [n, k], within LARGEST_SHIFT of one that exists."""
-        first, second, last = (w.astype(np.float32) for w in self.weights)
-        place = self.place[u, v, min(colour, N_COLOURS - 1), half].T.astype(np.float32)  # [hidden_0, n]
+        (first, places), (second, bias), (last, constant) = self._floats
+        place = places[u, v, min(colour, N_COLOURS - 1), half].T  # [hidden_0, n]
         _, n, k = features.shape
         result = np.empty((n, k), np.int16)
         for at in range(0, n, run := max(1, _RUN // max(k, 1))):
@@ -108,13 +109,24 @@ class ContextNetwork:
             x = features[:, some].reshape(len(features), -1)
             y = (first @ x).reshape(len(first), -1, k)
             y += place[:, some, None]
-            y = activate(y.reshape(len(first), -1), self.shift[0], self.limit)
-            y = second @ y
-            y += self.bias[0].astype(np.float32)[:, None]
-            y = last @ activate(y, self.shift[1], self.limit) + np.float32(self.bias[1][0])
-            y = np.floor(y * np.float32(2.0 ** (2 - self.shift[2])))
-            result[some] = np.clip(y, -LARGEST_SHIFT, 4 * N_LEARNED_CLASSES + LARGEST_SHIFT).reshape(-1, k)
+            y = second @ rounded(y.reshape(len(first), -1), self.limit)
+            y += bias[:, None]
+            y = last @ rounded(y, self.limit)
+            y += constant
+            y = np.clip(np.floor(y, out=y), -LARGEST_SHIFT, 4 * N_LEARNED_CLASSES + LARGEST_SHIFT)
+            result[some] = y.reshape(-1, k)
         return result
+
+    @cached_property
+    def _floats(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Per layer weights and biases as `rounded` wants them; the last without a half."""
+        (first, second, last), (bias, constant), shift = self.weights, self.bias, self.shift
+        unit = np.float32(2.0 ** (2 - shift[2]))
+        return (
+            folded(first, self.place, shift[0]),
+            folded(second, bias, shift[1]),
+            (last * unit, constant[0] * unit),
+        )
 
 
 @dataclass(frozen=True)

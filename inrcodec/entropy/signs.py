@@ -8,10 +8,11 @@ parity of v, across a horizontal one up to that of u; and an edge has its sign i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from .exact import EXACT, N_COLOURS, activate
+from .exact import EXACT, N_COLOURS, POSITIONS, folded, rounded
 
 __all__ = ["N_SIGN_CLASSES", "N_SIGN_FEATURES", "SignNetwork", "Signs"]
 
@@ -43,8 +44,16 @@ _ALIKE_BESIDE = ((1, 0), (0, 1), (1, 1))
 _PER_COLOUR = 1 + len(_ALIKE_OWN) + 2
 N_SIGN_FEATURES = len(_OWN) + len(_TRIPLES) + len(_SIDES) * len(_BESIDE) + len(_CORNERS) * len(_ACROSS)
 N_SIGN_FEATURES += 2 * _PER_COLOUR
+_N_OWN = len(_OWN)
+# where, among own codes, those of the sides and those of the corners, signs are that are multiplied or compared
+_TRIPLE = np.array([[_OWN.index(down) for down in three] for three in _TRIPLES])
+_ALIKE = np.array(
+    [_OWN.index(down) for down in _ALIKE_OWN]
+    + [_N_OWN + i * len(_BESIDE) + _BESIDE.index(down) for i in range(len(_SIDES)) for down in _ALIKE_BESIDE]
+    + [_N_OWN + i * len(_BESIDE) + _BESIDE.index((0, 0)) for i in range(len(_SIDES))]
+)
 _LOW, _HIGH = 4, 2  # how far offsets reach down and up
-_RUN = 2**14  # signs that are looked at together: bounds the scratch
+_RUN = 2**10  # signs that are looked at together: bounds the scratch
 
 
 @dataclass(frozen=True)
@@ -77,18 +86,32 @@ class SignNetwork:
             raise ValueError("sign network: sums may not be exact")
 
     def classes(self, features: np.ndarray, place: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """features int8 [n, N_SIGN_FEATURES], place [n, hidden_0], size int [n] of 1 … CAP -> classes int16 [n], and
-        whether the sign is expected to be negative."""
-        z = features.astype(np.float32) @ self.first.astype(np.float32).T
-        place = place.astype(np.float32) + self.size.astype(np.float32)[size - 1]
-        answer = self._half(place + z) - self._half(place - z)
-        found = np.minimum(np.floor(np.abs(answer) * np.float32(2.0 ** -self.shift[2])), N_SIGN_CLASSES - 1)
+        """features int8 [n, N_SIGN_FEATURES], place [n]: where in `place`, its four axes as one, size int [n] of
+        1 … CAP -> classes int16 [n], and whether the sign is expected to be negative."""
+        (first, places), (second, bias) = self._floats
+        z = features.astype(np.float32) @ first
+        y = places.take(place, 0)
+        y += self._sizes.take(size - 1, 0)
+        both = np.empty((2, *z.shape), np.float32)
+        np.add(y, z, out=both[0])
+        np.subtract(y, z, out=both[1])
+        y = rounded(both.reshape(-1, z.shape[1]), self.limit) @ second
+        y += bias
+        y = rounded(y, self.limit).reshape(2, len(z), -1)
+        answer = (y[0] - y[1]) @ self.last.astype(np.float32)
+        found = np.minimum(np.abs(answer) * np.float32(2.0 ** -self.shift[2]), N_SIGN_CLASSES - 1)
         return found.astype(np.int16), answer < 0
 
-    def _half(self, y: np.ndarray) -> np.ndarray:
-        y = activate(y, self.shift[0], self.limit) @ self.second.astype(np.float32).T
-        y += self.bias.astype(np.float32)
-        return np.asarray(activate(y, self.shift[1], self.limit) @ self.last.astype(np.float32))
+    @cached_property
+    def _floats(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Of both layers transposed weights and biases as `rounded` wants them, places in rows."""
+        first, places = folded(self.first.T, self.place.reshape(-1, self.place.shape[-1]), self.shift[0])
+        second, bias = folded(self.second.T, self.bias, self.shift[1])
+        return (np.ascontiguousarray(first), places), (np.ascontiguousarray(second), bias)
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.asarray(self.size * 2.0 ** -self.shift[0], np.float32)
 
 
 class Signs:
@@ -102,15 +125,12 @@ class Signs:
         wide = (colours, m + _LOW, n + _LOW, rows + 1, columns + 1)
         self._colour, self._u, self._v, self._row, _ = (int(np.prod(wide[i + 1 :])) for i in range(5))
         self._known = np.zeros(colours * self._colour + _HIGH * (self._u + self._v) + self._row + 2, np.int8)
-        self._taps = {
-            "own": self._offsets(_OWN),
-            "beside": np.concatenate([self._offsets(_BESIDE, side) for side in _SIDES]),
-            "across": np.concatenate([self._offsets(_ACROSS, corner) for corner in _CORNERS]),
-            "triples": np.stack([self._offsets(t) for t in _TRIPLES], 1),
-            "alike": self._offsets(_ALIKE_OWN),
-            "alike beside": np.concatenate([self._offsets(_ALIKE_BESIDE, side) for side in _SIDES]),
-            "alike sides": np.concatenate([self._offsets(((0, 0),), side) for side in _SIDES]),
-        }
+        self._taps = np.concatenate(
+            [self._offsets(_OWN)]
+            + [self._offsets(_BESIDE, side) for side in _SIDES]
+            + [self._offsets(_ACROSS, corner) for corner in _CORNERS]
+        )
+        self._alike = self._taps[_ALIKE]
 
     def at(self, colour: int, u: np.ndarray, v: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Where codes are kept, for the other methods."""
@@ -120,9 +140,10 @@ class Signs:
     def learn(self, at: np.ndarray, codes: np.ndarray) -> None:
         self._known[at] = np.clip(codes, -CAP, CAP)
 
-    def place(self, p: np.ndarray, q: np.ndarray, colour: int, half: int) -> np.ndarray:
+    @staticmethod
+    def place(p: np.ndarray, q: np.ndarray, colour: int, half: int) -> np.ndarray:
         """Of codes whose classes of position are p, q [n], for `classes`."""
-        return np.asarray(self._network.place[p, q, min(colour, N_COLOURS - 1), half])
+        return ((p * POSITIONS + q) * N_COLOURS + min(colour, N_COLOURS - 1)) * 2 + half
 
     def classes(
         self, at: np.ndarray, u: np.ndarray, v: np.ndarray, *, colour: int, place: np.ndarray, size: np.ndarray
@@ -138,29 +159,35 @@ class Signs:
     def features(self, at: np.ndarray, colour: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """int8 [n, N_SIGN_FEATURES]"""
         near = at[:, None]
+        around = self._known.take(near + self._taps)
+        signs = np.sign(around)
+        out = np.zeros((len(at), N_SIGN_FEATURES), np.int8)
+        out[:, :_N_OWN] = around[:, :_N_OWN]
+        rest = out[:, _N_OWN:]
+        np.prod(signs[:, _TRIPLE], axis=2, out=rest[:, : len(_TRIPLES)])
+        rest = rest[:, len(_TRIPLES) :]
         across, above = (1 - 2 * (i & 1)[:, None].astype(np.int8) for i in (v, u))  # parities
-        parity = np.repeat(np.concatenate([across, across, above, above], 1), len(_BESIDE), axis=1)
-        parts = [
-            self._known[near + self._taps["own"]],
-            np.sign(self._known[near[..., None] + self._taps["triples"]]).prod(1, dtype=np.int8),
-            self._known[near + self._taps["beside"]] * parity,
-            self._known[near + self._taps["across"]] * (across * above),
-        ]
-        others = sorted({0, colour - 1}) if colour else []
-        parts += [self._alike(near, (other - colour) * self._colour) for other in others]
-        parts.append(np.zeros((len(at), (2 - len(others)) * _PER_COLOUR), np.int8))
-        return np.concatenate(parts, 1)
+        sides, ends = 2 * len(_BESIDE), 4 * len(_BESIDE)
+        np.multiply(around[:, _N_OWN : _N_OWN + sides], across, out=rest[:, :sides])
+        np.multiply(around[:, _N_OWN + sides : _N_OWN + ends], above, out=rest[:, sides:ends])
+        corners = len(_CORNERS) * len(_ACROSS)
+        np.multiply(around[:, _N_OWN + ends :], across * above, out=rest[:, ends : ends + corners])
+        rest = rest[:, ends + corners :]
+        for i, other in enumerate(sorted({0, colour - 1}) if colour else []):
+            there = near + (other - colour) * self._colour
+            agreeing = signs[:, _ALIKE] * np.sign(self._known.take(there + self._alike))
+            self._agreement(agreeing, self._known.take(there), rest[:, i * _PER_COLOUR : (i + 1) * _PER_COLOUR])
+        return out
 
-    def _alike(self, near: np.ndarray, across: int) -> np.ndarray:
-        """Features from another colour, whose codes are `across` places away."""
-
-        def agreeing(name: str) -> np.ndarray:
-            taps = near + self._taps[name]
-            return np.sign(self._known[taps]) * np.sign(self._known[taps + across])
-
-        code = self._known[near + across]
-        votes = [np.clip(agreeing(name).sum(1, keepdims=True), -CAP, CAP) for name in ("alike beside", "alike sides")]
-        return np.concatenate([code, np.sign(code) * np.concatenate([agreeing("alike"), *votes], 1)], 1).astype(np.int8)
+    @staticmethod
+    def _agreement(agreeing: np.ndarray, code: np.ndarray, out: np.ndarray) -> None:
+        """Features from another colour; code [n, 1]: its own at (u, v); agreeing: whether signs do, at _ALIKE."""
+        own, beside = len(_ALIKE_OWN), len(_ALIKE_OWN) + len(_SIDES) * len(_ALIKE_BESIDE)
+        out[:, :1] = code
+        out[:, 1 : 1 + own] = agreeing[:, :own]
+        for i, votes in ((1, agreeing[:, own:beside]), (2, agreeing[:, beside:])):
+            out[:, own + i] = np.clip(votes.sum(1, dtype=np.int8), -CAP, CAP)
+        out[:, 1:] *= np.sign(code)
 
     def _offsets(self, downs: tuple[tuple[int, int], ...], side: tuple[int, int] = (0, 0)) -> np.ndarray:
         return np.array([-du * self._u - dv * self._v + side[0] * self._row + side[1] for du, dv in downs])
