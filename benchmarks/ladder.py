@@ -2,9 +2,9 @@
 
     python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES] [--effort 1,5,9] [--table TSV]
 
-Real files; against Pillow's JPEG 4:4:4 and WebP: PSNR over 28 to 38 dB, with --tune perceptual SSIMULACRA2 over 30
-to 80. With --table, PSNR also against a codec's own figures: tab-separated columns seq_name, n_pixels, psnr_db,
-rate_bpp.
+Real files; against Pillow's JPEG 4:4:4 and WebP, and against the codec with all its tools: PSNR over 28 to 38 dB, with
+--tune perceptual SSIMULACRA2 over 30 to 80. With --table, PSNR also against a codec's own figures: tab-separated
+columns seq_name, n_pixels, psnr_db, rate_bpp.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from inrcodec.peers import ours, peer
 from inrcodec.priors import networks
 from inrcodec.priors.signs import sign_network
 
+SHIPPED = "as shipped"
 LADDER = (20.0, 40.0, 55.0, 70.0, 80.0, 88.0)
 
 
 def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
     """What to patch for the codec with one tool changed, by the name of the change."""
     return {
-        "as shipped": [],
+        SHIPPED: [],
         "plain signs": [patch.object(networks, "sign_network", _without_opinion)],
         "no synthesis network": [_tuned(tune, synthesis=0)],
         "no shifts": [patch.object(context, "best_shifts", lambda codes, *_, **__: np.zeros(codes.shape[:3], np.int8))],
@@ -110,15 +111,25 @@ def main() -> None:
     if asked.table:
         anchors += read_table(asked.table, asked.photos)
         others.append(asked.table.stem)
-    tools = asked.only.split(",") if asked.only else changes(asked.tune)
+    tools = asked.only.split(",") if asked.only else [*changes(asked.tune)]
+    shipped: dict[int, list[Point]] = {}  # by effort
+    print(f"| {asked.tune} | {' | '.join(others)} | as shipped | encode s | decode s |")
+    print("|---" * (len(others) + 4) + "|")
     for name, effort in ((n, int(e)) for n in tools for e in asked.effort.split(",")):
         codec = ours(asked.tune, LADDER, effort=effort)
         with without(name, asked.tune):
             found = measure_ladder([codec], asked.photos, with_ssimulacra2=eyes)
-        rates = (compare([*found, *anchors], test=codec.name, anchor=other, figure=figure).mean for other in others)
-        said = ", ".join(f"{other} {r:+.1f} %" for other, r in zip(others, rates, strict=True))
-        seconds = sum(point.encode_s for point in found) / len(found)
-        print(f"{name}, effort {effort}: {said}, {seconds:.1f} s", flush=True)
+        if name == SHIPPED:
+            shipped[effort] = [replace(p, codec="shipped") for p in found]
+        reference = shipped.get(effort, [])
+        points = [*found, *anchors, *reference]
+        rates = [
+            f"{compare(points, test=codec.name, anchor=other, figure=figure).mean:+.1f} %" if other else "-"
+            for other in (*others, "shipped" if reference else "")
+        ]
+        seconds = [sum(times) / len(found) for times in zip(*((p.encode_s, p.decode_s) for p in found), strict=True)]
+        label = name if len(asked.effort) == 1 else f"{name}, -e {effort}"
+        print(f"| {label} | {' | '.join(rates)} | {' | '.join(f'{s:.2f}' for s in seconds)} |", flush=True)
 
 
 if __name__ == "__main__":
