@@ -59,6 +59,8 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
     opaque = np.concatenate([picture, np.full((20, 24, 1), 255, np.uint8)], 2)
     tone = (0.4 * np.sin(np.arange(300)[:, None] * np.array([0.13, 0.29]))).astype(np.float32)
     volume = np.cumsum(rng.normal(size=(6, 5, 7)), 1).astype(np.float64)
+    clicks = 0.05 * np.sin(np.arange(600)[:, None] * np.array([0.1, 0.13]))
+    clicks[[150, 151, 420]] = [[0.9, 0.8], [-0.7, -0.5], [0.8, 0.1]]
     files = {}
     for coder in ("zstd", "range"):
         files |= {
@@ -66,6 +68,7 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
             f"cells-{coder}": inrcodec.encode(picture, entropy=coder, grid="6x5", quality=50),
             f"alpha16-{coder}": inrcodec.encode(opaque.astype(np.uint16) * 257, entropy=coder, quality=40),
             f"sound-{coder}": inrcodec.encode(tone, sample_rate_hz=8000, entropy=coder, grid="9", quality=60),
+            f"splits-{coder}": inrcodec.encode(clicks, sample_rate_hz=8000, entropy=coder, grid="2", quality=60),
             f"volume-{coder}": inrcodec.encode(volume, entropy=coder, grid="2x2x2", quality=60),
         }
         wide = np.repeat(picture[:3], 6, axis=1)[:, :130]  # 130 cells of a pixel: three tiles, shared spline apart

@@ -12,7 +12,7 @@ from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_v
 from inrcodec.cost import mlp_parameters, n_knots
 from inrcodec.errors import FormatError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
-from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, FieldSpec, Header, Quantiser
+from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, MAX_SPLITS, FieldSpec, Header, Quantiser
 
 __all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
 
@@ -43,6 +43,7 @@ def pack_header(header: Header) -> bytes:
         [ARCHS[f.arch], BODIES[f.body]]
         + (
             [list(f.pitch), list(f.rotation), int(f.masking), f.synthesis, f.detail, int(f.dependent), int(f.deltas)]
+            + ([f.splits] if f.splits else [])
             if f.body == "cosine"
             else [f.width, f.depth, f.omega, f.features, f.seed, f.connections, f.segments, f.prior, f.kept]
         ),
@@ -75,7 +76,7 @@ def _header(values: Any) -> Header:
         raise FormatError("malformed")
     meta = _signal(signal)
     cells = tuple(integer(c, 1, n, "cells") for c, n in zip(cells, meta.shape, strict=True))
-    field = _field(spec, meta)
+    field = _field(spec, meta, cells)
     if field.segments and any(m != 1 for m in cells):
         raise FormatError("segments in more than one cell")
     if field.kept > mlp_parameters(field, len(meta.shape), meta.channels):
@@ -135,11 +136,11 @@ def _signal(values: Any) -> SignalMeta:
     return SignalMeta(kind, shape, channels, sample_type, colour, rate, offset, scale, channel_axis)
 
 
-def _field(values: Any, meta: SignalMeta) -> FieldSpec:
+def _field(values: Any, meta: SignalMeta, cells: tuple[int, ...]) -> FieldSpec:
     arch_id, body_id, *more = values
     arch, body = named(arch_id, ARCHS, "arch"), named(body_id, BODIES, "body")
     if body == "cosine":
-        pitch, quaternion, masking, synthesis, detail, dependent, deltas = more
+        pitch, quaternion, masking, synthesis, detail, dependent, deltas, *splits = more
         if arch != "multihead" or len(pitch) not in (0, len(meta.shape)):
             raise FormatError("malformed field")
         pitch = tuple(integer(p, 0, 2**31, "pitch") for p in pitch)
@@ -163,6 +164,7 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
             detail=detail,
             dependent=dependent,
             deltas=deltas,
+            splits=_splits(splits, meta, cells),
         )
     width, depth, omega, features, seed, connections, segments, prior, kept = more
     integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
@@ -181,6 +183,15 @@ def _field(values: Any, meta: SignalMeta) -> FieldSpec:
         prior,
         integer(kept, int(prior > 0), 2**31 if prior else 0, "kept"),
     )
+
+
+def _splits(values: list[Any], meta: SignalMeta, cells: tuple[int, ...]) -> int:
+    """Only where there are any; the smallest cell has a sample for each of its parts."""
+    if not values:
+        return 0
+    (splits,) = values
+    largest = min(MAX_SPLITS, (meta.n_samples // cells[0]).bit_length() - 1) if meta.kind == "sound" else 0
+    return integer(splits, 1, largest, "splits")
 
 
 def n_groups(field: FieldSpec) -> int:

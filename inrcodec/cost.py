@@ -33,8 +33,8 @@ def n_knots(extent: int, pitch: int) -> int:
 
 def n_parameters(header: Header) -> int:
     """Weights the file describes: for cosines one per value plus the spline knots; for MLPs all their weights and
-    biases (those of a prior left out), the labels of a map of segments not counted. A Python int from Python ints: it
-    bounds what a hostile header can ask for."""
+    biases (those of a prior left out). Labels of a map of segments and splits of cells are not counted. A Python int
+    from Python ints: it bounds what a hostile header can ask for."""
     s, f = header.signal, header.field
     if f.body == "cosine":
         knots = prod(n_knots(n, p) for n, p in zip(s.shape, f.pitch, strict=True)) if f.pitch else 0

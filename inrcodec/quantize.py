@@ -31,7 +31,13 @@ PRICED = 64  # magnitudes below have their price looked up; larger ones are simp
 
 
 def rate_optimal(
-    scaled: np.ndarray, layout: TensorLayout, trade: float, *, quick: bool = False, rounds: int = ROUNDS
+    scaled: np.ndarray,
+    layout: TensorLayout,
+    trade: float,
+    *,
+    quick: bool = False,
+    rounds: int = ROUNDS,
+    splits: np.ndarray | None = None,
 ) -> np.ndarray:
     """Scaled weights w/step [C, *frequencies, *cells] -> int32 codes.
 
@@ -40,7 +46,8 @@ def rate_optimal(
     the contexts the decoder will see; only the adaptation of the tables is left out. One greedy pass. At high rate
     D ~ 2^(−2 bits) / 12 makes trade = ln 2 / 6 = .116 the slope of the rate–distortion curve (Sullivan & Wiegand
     1998 have the argument). Dependent codes go on from there: the best path under the contexts of the codes so far,
-    so many rounds. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts.
+    so many rounds. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts. splits:
+    flags [2^levels − 1, cells], where cells are cut.
     """
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
     result = np.empty(scaled.shape, np.int32)
@@ -64,7 +71,7 @@ def rate_optimal(
     for tile in tiles(layout.cells):
         part = Part(0, tile, 0, layout.n_diagonals)
         index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = _open(chosen[index], layout, part, kind)
+        model = _open(chosen[index], layout, part, kind, splits=None if splits is None else splits[:, index[-1]])
         stops = np.full(layout.channels, layout.n_diagonals)
         if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
             stops = order.stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
@@ -114,10 +121,10 @@ class _Magnitudes(LearnedTile):
         return np.where(negative, -halves, halves)
 
 
-def _open(codes: np.ndarray, layout: TensorLayout, part: Part, kind: str) -> TileModel:
+def _open(codes: np.ndarray, layout: TensorLayout, part: Part, kind: str, *, splits: np.ndarray | None) -> TileModel:
     """The model under which codes alone are chosen."""
     if kind != "learned":
-        return open_tile(codes, layout, part, context_networks, kind=kind)
+        return open_tile(codes, layout, part, context_networks, kind=kind, splits=splits)
     networks = context_networks()
     return _Magnitudes(codes, valid_codes(layout, part), networks.magnitudes, networks.signs)
 

@@ -15,8 +15,8 @@ from .trial import Candidate, Trial
 __all__ = ["STAGES", "Rival", "Stage"]
 
 # Sizes of all cells relative to the default ones (16 × 16 in pictures): from effort 7, and more of them from 8 on
-SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (0.5, 2.0), "array": (0.5, 2.0)}
-MORE_SIZES = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.25, 4.0), "array": (0.75, 1.5)}
+SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (2.0,), "array": (0.5, 2.0)}
+MORE_SIZES = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.5, 4.0), "array": (0.75, 1.5)}
 SHAPES = (0.8, 1.25)  # sizes on one axis relative to the best so far
 MORE_LOOKS = 6  # of Fitted.looks
 

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_CODE",
     "MAX_MDB",
     "MAX_SEGMENTS",
+    "MAX_SPLITS",
     "STEP_UNIT",
     "n_tiles",
     "plan",
@@ -30,6 +31,7 @@ __all__ = [
 MAX_CODE = 2**30 - 1  # largest magnitude a code may have
 MAX_MDB = 1_000_000  # quality_mdb of an exact reconstruction
 MAX_SEGMENTS = 4096  # of a label map
+MAX_SPLITS = 10  # levels of halves of a cell
 STEP_UNIT = 2.0**-24  # Quantiser.steps count these
 TILE_CELLS = {1: 64, 2: 64, 3: 16}  # cells per axis that share adaptive state and a byte range, by axes
 
@@ -54,6 +56,7 @@ class FieldSpec:
     masking: bool = False  # cosine: the smooth level has one channel more, of step sizes by region
     synthesis: int = 0  # cosine: id of the network that corrects the picture; 0 none
     detail: int = 0  # cosine: id of the network that knows what is missing above scale 1; 0 none
+    splits: int = 0  # cosine, sounds: levels of halves that a cell may be cut into
     deltas: bool = False  # with a synthesis network: the file changes its last layer
     dependent: bool = False  # cosine on two axes: the heads' quantiser depends on the codes before
 
@@ -93,10 +96,10 @@ class Header:
     @property
     def n_chunks(self) -> int:
         """len(plan(layouts, levels)), known before any layout is made: the heads' chunks, and one for what all
-        cells share (spline level, deltas, body, label map) where several tiles keep it apart."""
+        cells share (spline level, deltas, body, label map, splits) where several tiles keep it apart."""
         areas = n_tiles(self.heads)
         f = self.field
-        shares = f.segments > 0 or (f.arch == "multihead" and (f.body != "cosine" or bool(f.pitch)))
+        shares = f.segments > 0 or (f.arch == "multihead" and (f.body != "cosine" or bool(f.pitch) or f.splits > 0))
         return (len(self.levels) + 1) * areas + int(shares and areas > 1)
 
 
@@ -109,14 +112,15 @@ class TensorLayout:
     (MLP weights), the statistical class of each index of the only frequency axis; of a label map, the number of labels.
     """
 
-    name: str  # spline | deltas | body | labels | heads
-    context: str  # cosine | smooth | sparse | plain | labels: which neighbours predict a code
+    name: str  # spline | deltas | body | labels | splits | heads
+    context: str  # cosine | smooth | sparse | plain | labels | splits: which neighbours predict a code
     channels: int
     frequencies: tuple[int, ...]
     cells: tuple[int, ...]
     sizes: tuple[tuple[int, ...], ...] = ()
     bands: tuple[int, ...] = ()
     dependent: bool = False  # codes are half steps of dependent quantisation
+    split: bool = False  # a cell has the codes of its parts end to end; the file's first tensor says which these are
 
     @property
     def shape(self) -> tuple[int, ...]:

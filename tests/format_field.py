@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgpack
 import numpy as np
+from format_tiles import leaves_of
 
 import inrcodec
 
@@ -118,6 +119,18 @@ def residual_of(
     return residual
 
 
+def split(borders: list[int], flags: np.ndarray) -> tuple[list[list[int]], dict[Index, Index]]:
+    """§9.7: the borders of all leaves, and where their heads are"""
+    ends, where = [0], {}
+    for t, (start, stop) in enumerate(itertools.pairwise(borders)):
+        place = 0
+        for size in leaves_of(flags[0, :, t], 0, stop - start):
+            where |= {(k, len(ends) - 1): (place + k, t) for k in range(size)}
+            place += size
+            ends.append(start + place)
+    return [ends], where
+
+
 def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callable[[Sequence[float]], list[float]]:
     """§8, §9 and §11.1: values of all channels at any position, before §11.2, for an output of that scale"""
     length = struct.unpack_from("<I", data, 8)[0]
@@ -127,7 +140,11 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas = field
+    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas, *splits = field
+    cells = m
+    if splits:
+        borders, head_of = split(borders[0], codes[0])
+        cells = [len(borders[0]) - 1]
 
     def mask_at(x: Sequence[float]) -> float:
         """§8: the factor of the steps at a position"""
@@ -150,7 +167,7 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
         bases = [
             {
                 (k, c): v
-                for c in range(m[i])
+                for c in range(cells[i])
                 for k in range(borders[i][c + 1] - borders[i][c])
                 if (v := phi(x[i], k, borders[i], c))
             }
@@ -159,13 +176,13 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
         y, smooth = [0.0] * channels, [0.0] * channels
         for picked in itertools.product(*(basis.items() for basis in bases)):
             u = [k for (k, _), _ in picked]
-            r = math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, largest, strict=True)) / d)
             cell = tuple(cell for (_, cell), _ in picked)
-            weight = (
-                (5 / 8 if dependent else 1) * q * (1 + slope / 16 * r) * math.prod(v for _, v in picked) * mask(cell)
-            )
+            most = [borders[0][cell[0] + 1] - borders[0][cell[0]]] if splits else largest
+            r = math.sqrt(sum(((k + 0.5) / n) ** 2 for k, n in zip(u, most, strict=True)) / d)
+            weight = (5 / 8 if dependent else 1) * q * (1 + slope / 16 * r) * math.prod(v for _, v in picked)
+            weight *= mask(cell) if masking else 1
             for c in range(channels):
-                code = int(heads[(c, *u, *cell)])
+                code = int(heads[(c, *(head_of[u[0], cell[0]] if splits else (*u, *cell)))])
                 size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
                 y[c] += math.copysign(size, code) * weight
                 if corrected and c < (3 if colour in (3, 4) else 1):

@@ -17,7 +17,16 @@ from collections.abc import Iterator
 import msgpack
 import numpy as np
 import zstandard
-from format_tiles import cosine_part, labels_part, learned_part, plain_part, smooth_part, time_part
+from format_tiles import (
+    cosine_part,
+    labels_part,
+    learned_part,
+    leaves_of,
+    plain_part,
+    smooth_part,
+    splits_part,
+    time_part,
+)
 from tiny_files import fuzz
 
 from inrcodec.priors.tables import starting_counts
@@ -76,7 +85,7 @@ class Tables:
     """§6.3, and §7.10 for labels and deltas"""
 
     def __init__(self, kind: str) -> None:
-        self.signed = kind not in ("labels", "learned")
+        self.signed = kind not in ("labels", "learned", "splits")
         if kind == "labels":
             votes = itertools.product((0, 1), range(5), range(5))
             self.rows = [[max(16, 64 * v**3), max(16, 64 * w**3), 16, 16, *[1] * 29, *[0] * 35] for _, v, w in votes]
@@ -140,6 +149,8 @@ def decode(data: bytes) -> list[np.ndarray]:
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
         if field[8]:
             tensors.append(("sparse", (1, 3024, 1, 1), 1, [0] * 3024))
+        if field[9:]:
+            tensors.append(("splits", (1, 2 ** field[9] - 1, *m), 1, []))
         tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
     else:
         arch, body, width, depth, _, features, _, connections, segments, prior, kept = field
@@ -200,11 +211,19 @@ def decode(data: bytes) -> list[np.ndarray]:
                 elif kind == "cosine":
                     cosine_part(mine, largest, sizes, tile, low, stops, read)
                 elif kind == "time":
-                    time_part(mine, largest, sizes, tile, stops, read)
+                    (start, end), leaves = tile[0], []
+                    for t in range(start, end):
+                        place = 0
+                        for size in leaves_of(codes[0][0, :, t] if field[9:] else [], 0, sizes[0][t]):
+                            leaves.append((t - start, place, size))
+                            place += size
+                    time_part(mine, largest, leaves, stops, read)
                 elif kind == "smooth":
                     smooth_part(mine, full[0], full[1:], read)
                 elif kind == "labels":
                     labels_part(mine, full[1:], read)
+                elif kind == "splits":
+                    splits_part(mine, full[1], full[2], read)
                 else:
                     plain_part(mine, classes, tile, read)
             corner = (0,) * (1 + n_frequencies) + tuple(a for a, _ in tile)
@@ -226,7 +245,7 @@ def read_planes(
         for u in itertools.product(*map(range, frequencies))
         for k in itertools.product(*map(range, cells))
         for c in range(full[0])
-        if kind in ("smooth", "sparse", "plain", "labels")
+        if kind in ("smooth", "sparse", "plain", "labels", "splits")
         or (low <= sum(u) < high and all(u[i] < sizes[i][tile[i][0] + k[i]] for i in range(len(u))))
     ]
     n, planes = raw[0], []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inrcodec.priors.context import context_network
 from inrcodec.priors.signs import sign_network
@@ -243,26 +243,41 @@ def expected_sign(
     return min(abs(answer) >> network.shift[2], 23), answer < 0
 
 
-def time_part(codes: dict, m: Index, sizes: list, tile: list, stops: list[int], read: Read) -> None:
-    """§7.2"""
-    ((start, end),) = tile
-    for t, c, parity in itertools.product(range(end - start), range(len(stops)), (0, 1)):
-        if not stops[c]:
-            continue
-        here = [k for k in range(parity, stops[c], 2) if k < sizes[0][start + t]]
+def leaves_of(flags: Sequence[int], node: int, n: int) -> list[int]:
+    """§9.7: samples of the leaves below a node"""
+    if node < len(flags) and flags[node]:
+        return [*leaves_of(flags, 2 * node + 1, n // 2), *leaves_of(flags, 2 * node + 2, n - n // 2)]
+    return [n]
+
+
+def time_part(codes: dict, m: Index, leaves: list[tuple[int, int, int]], stops: list[int], read: Read) -> None:
+    """§7.2; leaves: (cell of the tile, where its codes begin, samples)"""
+
+    def at(i: int, c: int, k: int, size: int) -> int:
+        if i < 0 or not 0 <= k < size:
+            return 0
+        t, start, n = leaves[i]
+        a = k * n // size
+        b = max(a + 1, (k + 1) * n // size)
+        return 8 * sum(magnitude(codes, (c, start + j, t)) for j in range(a, b)) // (b - a)
+
+    for (i, (t, start, size)), c, parity in itertools.product(enumerate(leaves), range(len(stops)), (0, 1)):
+        here = [k for k in range(parity, size, 2) if k * m[0] < stops[c] * size]
         contexts = []
         for k in here:
-            p = {j: magnitude(codes, (c, k + j, t - 1)) for j in range(-2, 3)}
+            p = {j: at(i - 1, c, k + j, size) for j in range(-2, 3)}
             if parity:
-                own = magnitude(codes, (c, k - 1, t)) + magnitude(codes, (c, k + 1, t))
-                weighted = 6 * p[0] + 2 * (p[-1] + p[1]) + 8 * own
+                own = sum(magnitude(codes, (c, start + j, t)) for j in (k - 1, k + 1) if 0 <= j < size)
+                weighted = (3 * p[0] + p[-1] + p[1]) // 4 + 8 * own
             else:
-                weighted = 8 * p[0] + 4 * (p[-1] + p[1]) + 2 * (p[-2] + p[2]) + 4 * magnitude(codes, (c, k, t - 2))
-            weighted += 6 * sum(magnitude(codes, (b, k, t)) for b in range(c))
-            band = sum(x <= 2048 * k // m[0] for x in (1, 3, 8, 20, 50, 120, 300))
+                weighted = (4 * p[0] + 2 * (p[-1] + p[1]) + p[-2] + p[2] + 2 * at(i - 2, c, k, size)) // 4
+            weighted += 6 * sum(magnitude(codes, (b, start + k, t)) for b in range(c))
+            band = sum(x <= 2048 * k // size for x in (1, 3, 8, 20, 50, 120, 300))
             contexts.append(((class_of(weighted) * 8 + band) * 2 + (c > 0)) * 2 + parity)
+        if not here:
+            continue
         for k, value in zip(here, read(contexts), strict=True):
-            codes[c, k, t] = value
+            codes[c, start + k, t] = value
 
 
 def smooth_part(codes: dict, n_channels: int, knots: Index, read: Read) -> None:
@@ -298,6 +313,30 @@ def plain_part(codes: dict, classes: list[int], tile: list, read: Read) -> None:
             for index, value in zip(run, read([min(cls, 63)] * len(run)), strict=True):
                 codes[index] = value
             at, size = at + size, min(2 * size, 2**16)
+
+
+def splits_part(codes: dict, n_nodes: int, n_cells: int, read: Read) -> None:
+    """§7.11"""
+    cut = {-1: dict.fromkeys(range(n_cells), 1)}
+    level, m = 0, n_cells
+    while 2 ** (level + 1) - 1 <= n_nodes:
+        above, now = cut[level - 1], {}
+        for odd in (0, 1):
+            here = [j for j in range(odd, m, 2) if level == 0 or above[j // 2]]
+            hints = [
+                now.get(j - 1, 0) + now.get(j + 1, 0)
+                if odd
+                else 0
+                if level == 0
+                else above.get(j // 2 - 1, 0) + above.get(j // 2 + 1, 0)
+                for j in here
+            ]
+            flags = read([(min(level, 7) * 2 + odd) * 3 + h for h in hints])
+            now |= dict.fromkeys(range(odd, m, 2), 0) | dict(zip(here, flags, strict=True))
+        for j, flag in now.items():
+            codes[0, 2**level - 1 + j % 2**level, j // 2**level] = flag
+        cut[level] = now
+        level, m = level + 1, 2 * m
 
 
 def labels_part(codes: dict, size: Index, read: Read) -> None:

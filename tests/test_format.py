@@ -51,7 +51,7 @@ def test_the_cosine_field_written_from_the_text_has_the_same_values(name: str, s
 
 
 def test_the_text_states_the_tables_of_the_code() -> None:
-    from inrcodec.entropy import context, diagonals, tables
+    from inrcodec.entropy import context, diagonals, leaves, magnitudes, tables
     from inrcodec.entropy.learned import N_FEATURES
     from inrcodec.fields import cosine, steps
     from inrcodec.priors import synthesis
@@ -59,9 +59,9 @@ def test_the_text_states_the_tables_of_the_code() -> None:
     from inrcodec.priors.tables import SHA256
     from inrcodec.render import ALPHA_MARGIN
 
-    assert f"| T | {' '.join(map(str, context._THRESHOLDS))} |" in TEXT
+    assert f"| T | {' '.join(map(str, magnitudes.THRESHOLDS))} |" in TEXT
     assert f"entries of {diagonals._BAND_STARTS}" in TEXT
-    assert f"entries of {context._TIME_BANDS}" in TEXT
+    assert f"entries of {leaves.TIME_BANDS}" in TEXT
     for kind, n in context.N_CONTEXTS.items():
         assert f"{kind} {n}" in TEXT
     assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT
@@ -79,4 +79,4 @@ def test_the_text_states_the_tables_of_the_code() -> None:
 
     assert {k: astuple(w) for k, w in context._WEIGHTS.items()} == WEIGHTS
     assert ALPHA_MARGIN == 0.08
-    assert len(context._THRESHOLDS) + 1 == context.N_CLASSES
+    assert len(magnitudes.THRESHOLDS) + 1 == magnitudes.N_CLASSES

@@ -19,42 +19,30 @@ from .base import valid_codes
 from .diagonals import N_BANDS, Diagonals, around, coded, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
 from .learned import N_LEARNED_CONTEXTS, ContextNetwork, LearnedTile
+from .leaves import N_TIME_CONTEXTS, TimeTile
+from .magnitudes import N_CLASSES, capped, magnitude_class
 from .shifts import best_shifts
 from .signs import SignNetwork
+from .splits import N_SPLIT_CONTEXTS, SplitTile, leaf_sizes
 
 __all__ = ["N_CONTEXTS", "UNSIGNED", "Networks", "TileModel", "open_tile", "tile_kind"]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Lower ends of the classes of a weighted sum of neighbouring magnitudes, in quarters: 4 · (2^((i − ½)/3) − 1)
-_THRESHOLDS = (1, 2, 4, 5, 8, 11, 14, 19, 25, 33, 42, 54, 69, 88, 112, 142, 180, 227, 287)
-_CLASS = np.searchsorted(_THRESHOLDS, np.arange(_THRESHOLDS[-1] + 1), side="right").astype(np.int16)
-N_CLASSES = len(_THRESHOLDS) + 1
-_TIME_BANDS = (1, 3, 8, 20, 50, 120, 300)  # 2,048ths of Nyquist
-N_TIME_BANDS = len(_TIME_BANDS) + 1
 N_PLAIN_BANDS = 64
 
 # contexts per kind of tensor, in rows of the starting tables
 N_CONTEXTS = {
     "learned": N_LEARNED_CONTEXTS,
     "cosine": N_CLASSES * N_BANDS * 2 * 2,
-    "time": N_CLASSES * N_TIME_BANDS * 2 * 2,
+    "time": N_TIME_CONTEXTS,
     "smooth": N_CLASSES * 2,
     "plain": N_PLAIN_BANDS,
     "sparse": 1,
     "labels": N_LABEL_CONTEXTS,
+    "splits": N_SPLIT_CONTEXTS,
 }
-UNSIGNED = ("labels", "learned")  # kinds whose passes hold no negative values
-
-
-def capped(values: np.ndarray) -> np.ndarray:
-    """Magnitudes as contexts see them: beyond the last threshold all are alike, and sums stay inside int32."""
-    return np.minimum(np.abs(values), _THRESHOLDS[-1])
-
-
-def magnitude_class(weighted: np.ndarray) -> np.ndarray:
-    """Weighted sums of magnitudes, in quarters -> classes 0 … N_CLASSES − 1, int16; about three an octave."""
-    return _CLASS[np.minimum(weighted, _THRESHOLDS[-1])]
+UNSIGNED = ("labels", "learned", "splits")  # kinds whose passes hold no negative values
 
 
 @dataclass(frozen=True)
@@ -175,56 +163,6 @@ class CosineTile:
         return total
 
 
-class TimeTile:
-    """Heads of a sound: cell after cell, in each the even frequencies before the odd ones, channel after channel.
-
-    Even frequencies weigh, in quarters, the cell before at k (8), k ± 1 (4), k ± 2 (2) and the one before that at k
-    (4); odd ones their own two neighbours (8) and the cell before at k (6), k ± 1 (2); both the same code of the
-    channels before (6). (A tensor with a single frequency axis that is no sound is coded in the same way.)
-    """
-
-    def __init__(self, codes: np.ndarray, valid: np.ndarray | None, n_axes: int, bands: tuple[int, ...]) -> None:
-        self._codes = codes  # [C, frequencies, cells]
-        self._valid = valid
-        m = codes.shape[1]
-        band = np.searchsorted(_TIME_BANDS, np.arange(m) * 2048 // m, side="right")
-        self._bands = (band[0::2], band[1::2])
-
-    def stops(self, low: int, high: int) -> np.ndarray:
-        """Per channel, the frequency after the last one that holds a code other than 0."""
-        alive = (self._codes != 0).any(2)
-        return np.array([int(np.flatnonzero(row)[-1]) + 1 if row.any() else 0 for row in alive])
-
-    def run(self, low: int, high: int, stops: np.ndarray, code: Code) -> None:
-        n_channels, m, n_cells = self._codes.shape
-        # magnitudes of the cell before and of the one before that, two zeros on either side
-        past = np.zeros((n_channels, m + 4), np.int32)
-        older = np.zeros((n_channels, m + 4), np.int32)
-        for t in range(n_cells):
-            now = np.zeros((n_channels, m + 4), np.int32)
-            earlier = np.zeros(m + 4, np.int32)  # magnitudes of the channels before
-            for c in range(n_channels):
-                end = int(stops[c])
-                if not end:
-                    continue
-                p, q, own = past[c], older[c], now[c]
-                steady = 8 * p[2:-2] + 4 * (p[1:-3] + p[3:-1]) + 2 * (p[:-4] + p[4:]) + 4 * q[2:-2]
-                loose = 6 * p[2:-2] + 2 * (p[1:-3] + p[3:-1])
-                joint = 6 * earlier[2:-2]
-                for parity in (0, 1):
-                    weighted = (loose + 8 * (own[1:-3] + own[3:-1]) if parity else steady) + joint
-                    k = np.arange(parity, end, 2)
-                    if self._valid is not None:
-                        k = k[self._valid[k, t]]
-                    cls = magnitude_class(weighted[k])
-                    context = ((cls * N_TIME_BANDS + self._bands[parity][k // 2]) * 2 + min(c, 1)) * 2 + parity
-                    got = code(context, self._codes[c, k, t])
-                    self._codes[c, k, t] = got
-                    own[2 + k] = capped(got)
-                earlier += own
-            past, older = now, past
-
-
 class SmoothTile:
     """Spline knots: residuals of the planar predictor, row after row of the first axis, colour after colour.
 
@@ -283,11 +221,11 @@ class PlainTile:
 
 _MODELS: dict[str, Any] = {
     "cosine": CosineTile,
-    "time": TimeTile,
     "smooth": SmoothTile,
     "plain": PlainTile,
     "sparse": PlainTile,
     "labels": LabelTile,
+    "splits": SplitTile,
 }
 
 
@@ -306,9 +244,15 @@ def open_tile(
     *,
     kind: str | None = None,
     counts: np.ndarray | None = None,
+    splits: np.ndarray | None = None,
 ) -> TileModel:
     """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. kind: another than files have.
-    counts: for a writer, the starting counts of its contexts: by them it chooses what a file is told beside codes."""
+    counts: for a writer, the starting counts of its contexts: by them it chooses what a file is told beside codes.
+    splits: flags [2^levels − 1, cells] of that tile, where its cells may be cut."""
+    if tile_kind(layout) == "time":
+        ((start, stop),) = part.tile
+        sizes = layout.sizes[0][start:stop] if layout.sizes else layout.frequencies * (stop - start)
+        return TimeTile(codes, [(n,) for n in sizes] if splits is None else leaf_sizes(splits, sizes))
     kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
         magnitudes, signs = networks().magnitudes, networks().signs

@@ -103,7 +103,14 @@ class _Tiles:
             view = self.codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
             kind = tile_kind(layout)
             counts = self._starting_counts(kind)
-            model = open_tile(view, layout, part, self._networks, counts=counts if writing else None)
+            model = open_tile(
+                view,
+                layout,
+                part,
+                self._networks,
+                counts=counts if writing else None,
+                splits=self.codes[0][0, :, slice(*part.tile[0])] if layout.split else None,
+            )
             tables = AdaptiveTables(counts, signed=kind not in UNSIGNED)
             self._open[part.tensor] = part.tile, model, tables
         _, model, tables = self._open[part.tensor]

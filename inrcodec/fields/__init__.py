@@ -28,6 +28,7 @@ FIELDS = {
 }
 SPARSE = ("multihead_sparse", "SparseMultiheadField")  # of a multihead relu whose heads have connections
 ADAPTED = ("adapted", "AdaptedField")  # made with its prior besides
+SWITCHED = ("switched", "SwitchedField")  # of a multihead cosine whose cells are split
 SEGMENTED = ("segmented", "SegmentedField")  # of an ensemble whose spec has segments
 
 
@@ -38,6 +39,8 @@ def field_class(spec: FieldSpec) -> type[Field]:
         module, name = SPARSE
     elif spec.segments:
         module, name = SEGMENTED
+    elif spec.splits:
+        module, name = SWITCHED
     elif spec.prior:
         module, name = ADAPTED
     cls: type[Field] = getattr(import_module(f".{module}", __package__), name)

@@ -30,6 +30,7 @@ class CosineAxis:
     def __init__(self, borders: tuple[int, ...], x: np.ndarray, scale: float = 1.0) -> None:
         """x: sorted positions [n] in sample units; beyond the ends the outermost cells go on. scale < 1 fades the
         frequencies that positions 1/scale apart cannot hold."""
+        self._borders = borders
         edges = np.asarray(borders, np.float64)
         half = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1]) / 2  # overlap on either side of each inner border
         left, right = np.concatenate([[0.0], half]), np.concatenate([half, [0.0]])
@@ -50,7 +51,7 @@ class CosineAxis:
             key = (c % 2, size, left[c], right[c], last, len(u), *(round(float(v), 9) for v in (u[0], u[-1])))
             if key not in self._bundles:
                 window = _window(u, size, left[c], right[c])
-                self._bundles[key] = _Bundle(size, self.depth, last, u, window, scale, [], [])
+                self._bundles[key] = _Bundle(size, last, u, window, scale, [], [])
             self._bundles[key].cells.append(c - self.cells.start)
             self._bundles[key].begins.append(int(begin[c]))
 
@@ -59,7 +60,7 @@ class CosineAxis:
         out = np.zeros((self.n, weights.shape[2]))
         for bundle in self._bundles.values():
             for cells, rows in bundle.batches(weights.shape[2]):
-                out[rows] += bundle.evaluate(weights[cells])
+                out[rows] += bundle.evaluate(weights[cells, : bundle.size])
         return out
 
     def analyse(self, values: np.ndarray) -> np.ndarray:
@@ -68,8 +69,35 @@ class CosineAxis:
         out = np.zeros((self.cells.stop - self.cells.start, self.depth, values.shape[1]))
         for bundle in self._bundles.values():
             for cells, rows in bundle.batches(values.shape[1]):
-                out[cells] = bundle.project(values[rows])
+                out[cells, : bundle.size] = bundle.project(values[rows])
         return out
+
+    def synthesise_line(self, line: np.ndarray) -> np.ndarray:
+        """As `synthesise`, from the weights of all cells of the axis end to end, [extent, R]: cell [a, b) has a … b."""
+        out = np.zeros((self.n, line.shape[1]))
+        for bundle in self._bundles.values():
+            for cells, rows in bundle.batches(line.shape[1]):
+                out[rows] += bundle.evaluate(line[self._in_line(cells, bundle.size)])
+        return out
+
+    def analyse_line(self, values: np.ndarray) -> np.ndarray:
+        """As `analyse`, the weights of self.cells end to end: [samples of these cells, R]."""
+        first, stop = self.extent
+        out = np.zeros((stop - first, values.shape[1]))
+        for bundle in self._bundles.values():
+            for cells, rows in bundle.batches(values.shape[1]):
+                out[self._in_line(cells, bundle.size) - first] = bundle.project(values[rows])
+        return out
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The samples that self.cells cover."""
+        return self._borders[self.cells.start], self._borders[self.cells.stop]
+
+    def _in_line(self, cells: np.ndarray, size: int) -> np.ndarray:
+        """Where the weights of some of self.cells are among all, [b, size]."""
+        begins = np.array([self._borders[self.cells.start + c] for c in cells.tolist()])
+        return begins[:, None] + np.arange(size)
 
 
 @dataclass
@@ -77,7 +105,6 @@ class _Bundle:
     """Cells of one size that have their P positions at the same places."""
 
     size: int
-    depth: int  # functions per cell in the weight arrays; those from `size` on are 0
     last: bool
     u: np.ndarray  # [P] positions from the cell's left border
     window: np.ndarray  # [P]
@@ -87,14 +114,13 @@ class _Bundle:
 
     def __post_init__(self) -> None:
         self._shift = 0.0 if self.last else 0.5
-        self._norm = np.full(self.depth, np.sqrt(2 / self.size))
+        self._norm = np.full(self.size, np.sqrt(2 / self.size))
         self._norm[0] *= np.sqrt(0.5) if self.last else 1.0
-        self._norm[self.size :] = 0
         if self.scale < 1:
-            self._norm *= _fade((np.arange(self.depth) + 0.5) / self.size / self.scale)
+            self._norm *= _fade((np.arange(self.size) + 0.5) / self.size / self.scale)
         self._table = None
-        if self.depth <= TABULATED:
-            phase = np.pi / self.size * (np.arange(self.depth) + self._shift)
+        if self.size <= TABULATED:
+            phase = np.pi / self.size * (np.arange(self.size) + self._shift)
             self._table = np.cos(self.u[:, None] * phase) * self.window[:, None] * self._norm
 
     def batches(self, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -110,10 +136,7 @@ class _Bundle:
             return self._table @ weights
         if self._at_centres and self.scale >= 1:
             index, sign = self._reflected()
-            return (
-                _cosine_transform(weights[:, : self.size], self.last, inverse=True)[:, index]
-                * ((sign * self.window)[:, None])
-            )
+            return _cosine_transform(weights, self.last, inverse=True)[:, index] * ((sign * self.window)[:, None])
         return self._evaluate_anywhere(weights)
 
     def project(self, values: np.ndarray) -> np.ndarray:
@@ -127,9 +150,7 @@ class _Bundle:
         inside = (self.u > 0) & (self.u < self.size)
         folded[:, index[inside]] = windowed[:, inside]
         folded[:, index[~inside]] += windowed[:, ~inside]  # each sample has at most one mirror image
-        out = np.zeros((len(values), self.depth, values.shape[2]))
-        out[:, : self.size] = _cosine_transform(folded, self.last, inverse=False)
-        return out
+        return _cosine_transform(folded, self.last, inverse=False)
 
     @property
     def _at_centres(self) -> bool:
@@ -147,9 +168,9 @@ class _Bundle:
         """Large cells without a table of M · P cosines: with k = B i + j, cos((k + s)θ) = cos((Bi + s)θ) cos(jθ) −
         sin((Bi + s)θ) sin(jθ), so only the M/B + B factors are tabulated."""
         block = TABULATED
-        n = -(-self.depth // block)
+        n = -(-self.size // block)
         padded = np.zeros((len(weights), n * block, weights.shape[2]))
-        padded[:, : self.depth] = weights * self._norm[:, None]
+        padded[:, : self.size] = weights * self._norm[:, None]
         inner = padded.reshape(len(weights), n, block, -1).transpose(0, 2, 1, 3).reshape(len(weights), block, -1)
         theta = np.pi / self.size * self.u
         fine = theta[:, None] * np.arange(block)

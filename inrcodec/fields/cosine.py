@@ -17,18 +17,20 @@ from ..grid import Grid
 from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
-from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
+from ..stream import MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
 from .correction import Correction, CosineWeights
+from .leaves import split_levels
 from .steps import MASKING_UNIT, StepSizes
 from .tuning import TUNINGS, Tuning
 
-__all__ = ["CosineField"]
+__all__ = ["CosineField", "Fitted", "reconstructed"]
 
 DETAIL = 9  # number of the network
+SOUND_CELL = 2**13  # samples: what never changes gains by long windows, and what does has its splits
 PITCH = 2  # cells from knot to knot of the smooth level
 STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
 MIN_DELTA_SAMPLES = 2**17  # in smaller pictures deltas find too little to fit to: −.6 to +.9 % of a file
@@ -42,7 +44,7 @@ PLAIN_EFFORT, QUICK_EFFORT = 1, 2  # up to here: no synthesis network; codes by 
 @dataclass(frozen=True)
 class Fitted:
     """samples: rotated, float32 [*shape, C]. With a smooth level, its exact knots [C, *knots]; without one, the
-    exact heads [C, *frequencies, *cells]. (With one they depend on how the knots are quantised.)"""
+    exact heads [C, *frequencies, *cells]. (With one, or with splits, they depend on the quantiser.)"""
 
     samples: np.ndarray
     spline: np.ndarray | None
@@ -68,6 +70,8 @@ class CosineField(Field):
 
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
+        if signal.kind == "sound":
+            return (max(1, round(signal.n_samples / SOUND_CELL)),)
         return Grid.fitting(signal.shape).cells
 
     @classmethod
@@ -78,7 +82,8 @@ class CosineField(Field):
         # Half-integer cosines hold no constant; a sound has none worth holding. An axis of a single cell is a
         # DCT-II, which does hold it.
         if signal.kind == "sound" or max(grid.cells) == 1:
-            return FieldSpec("multihead", "cosine", rotation=quaternion)
+            splits = split_levels(grid, MAX_SPLITS) if signal.kind == "sound" else 0
+            return FieldSpec("multihead", "cosine", rotation=quaternion, splits=splits)
         pitch = (
             0 if m == 1 else max(PITCH * largest, -(-n // MAX_KNOTS))
             for n, m, largest in zip(signal.shape, grid.cells, grid.largest, strict=True)
@@ -122,7 +127,7 @@ class CosineField(Field):
         if spline is not None and self.spec.masking:
             masking = self._step_sizes.fit_masking(rotated, spline, self._runs(), STIFFNESS)
         heads = None
-        if spline is None:
+        if spline is None and not self.spec.splits:
             blocks = [self._analyse_samples(rotated, None, cells) for cells in self._runs()]
             heads = np.concatenate(blocks, self._cell_axis)
             heads = heads.astype(np.float32)
@@ -192,17 +197,15 @@ class CosineField(Field):
         steps = self._step_sizes.of_heads(quantiser).astype(np.float32)
         coded = spline[0][self.signal.channels :] if self.spec.masking else None
         masking = self._step_sizes.masking(coded).astype(np.float32)
-        one, more = (np.float32(s / 64) for s in quantiser.shrink)
         heads = np.zeros(coded_heads.shape, np.float32)
         for cells in self._runs():
             block = coded_heads[self._at(cells)]
             if not block.any():  # nothing here, or not read: a region's decode leaves these pages untouched
                 continue
-            magnitude = np.abs(block).astype(np.float32)
-            magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
+            values = reconstructed(block, quantiser)
             if self.spec.dependent:
-                magnitude *= np.float32(HALF_STEP)
-            heads[self._at(cells)] = np.copysign(magnitude, block) * steps * masking[self._at(cells)]
+                values *= np.float32(HALF_STEP)
+            heads[self._at(cells)] = values * steps * masking[self._at(cells)]
         correction = self._correction
         if correction.network is None and correction.detail is None:
             return CosineWeights(smooth, heads)
@@ -356,3 +359,11 @@ class CosineField(Field):
         if spline is not None:
             values -= self._splines.evaluate(spline, centres(spans))
         return self._cosines.analyse(values, cells)
+
+
+def reconstructed(codes: np.ndarray, quantiser: Quantiser) -> np.ndarray:
+    """What codes stand for, in steps, float32."""
+    one, more = (np.float32(s / 64) for s in quantiser.shrink)
+    magnitude = np.abs(codes).astype(np.float32)
+    magnitude -= np.where(magnitude == 1, one, np.where(magnitude > 1, more, np.float32(0)))
+    return np.copysign(magnitude, codes)

@@ -31,8 +31,13 @@ class StepSizes:
         return quantiser.steps[0] * STEP_UNIT * SPLINE_STEP
 
     def of_heads(self, quantiser: Quantiser) -> np.ndarray:
-        """step(u, v) = q · (1 + γ r), [*frequencies, 1, …]."""
-        return quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * self._frequency)
+        """step(u, v), [*frequencies, 1, …]."""
+        return self.at(quantiser, self._frequency)
+
+    @staticmethod
+    def at(quantiser: Quantiser, r: np.ndarray) -> np.ndarray:
+        """q · (1 + γ r) at fractions r of Nyquist."""
+        return quantiser.steps[0] * STEP_UNIT * (1 + quantiser.slope / 16 * r)
 
     @cached_property
     def _frequency(self) -> np.ndarray:

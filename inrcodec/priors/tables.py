@@ -7,9 +7,11 @@ import functools
 import numpy as np
 
 from ..entropy.alphabet import N_SYMBOLS, split
-from ..entropy.context import N_CLASSES, N_CONTEXTS
+from ..entropy.context import N_CONTEXTS
 from ..entropy.labels import label_counts
 from ..entropy.learned import LARGEST_SHIFT
+from ..entropy.magnitudes import N_CLASSES
+from ..entropy.splits import split_counts
 from .context import starting_rows
 from .released import released, sha256
 from .signs import sign_rows
@@ -19,7 +21,7 @@ __all__ = ["KINDS", "from_counts", "starting_counts"]
 SHA256 = "da1cb7d8104b8317041f5a26bda3261142d9c69efbc6c8b4f0b2d9e283a11d26"
 FILE = "tables_2.npz"
 KINDS = tuple(
-    k for k in N_CONTEXTS if k not in ("labels", "sparse", "learned")
+    k for k in N_CONTEXTS if k not in ("labels", "splits", "sparse", "learned")
 )  # those come from formulas, and with the network
 # About the weight of a starting row; one coded symbol weighs tables.INCREMENT. Nothing is known of MLP weights
 # beforehand: their tables learn sixteen times as fast.
@@ -32,6 +34,8 @@ def starting_counts(kind: str) -> np.ndarray:
     it would decode other numbers than were encoded."""
     if kind == "labels":
         return label_counts()
+    if kind == "splits":
+        return split_counts()
     if kind == "sparse":
         return sparse_counts()
     if kind == "learned":
