@@ -1,7 +1,8 @@
 """Counts the range coder's starting tables from photos and sounds, and writes the package's tables_N.npz.
 
-    python benchmarks/train_tables.py PHOTO_DIR SOUND_DIR [-o OUT]
-    python benchmarks/train_tables.py PHOTO_DIR [-o OUT]    # the smooth level's only, the others as they are; seconds
+    python benchmarks/train_tables.py [--photos DIR] [--sounds DIR] [--only KINDS] [-o OUT]
+
+KINDS: of smooth, cosine, plain (from photos), time (from sounds); all others are kept as they are.
 
 Photos are halved until no side is over 1,024 (their own compression must not be learned), coded at steps from fine
 to coarse under both tunes, all symbols counted by context (those of the learned contexts come with their network, from
@@ -23,6 +24,7 @@ from inrcodec.entropy.alphabet import N_SYMBOLS, split
 from inrcodec.entropy.context import N_CONTEXTS
 from inrcodec.entropy.range_coder import RangeCoder
 from inrcodec.entropy.tables import AdaptiveTables
+from inrcodec.fields import make_field
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
 from inrcodec.priors import tables
@@ -50,11 +52,11 @@ def count(
 ) -> None:
     for tune in ("psnr", "perceptual"):
         settings = EncodeSettings(tune=tune)
-        grid = Grid.fitting(meta.shape)
+        grid = Grid.uniform(meta.shape, CosineField.default_cells(meta, settings))
         spec = replace(
             CosineField.plan_spec(meta, grid, settings, samples), dependent=False, deltas=False
         )  # as volumes
-        field = CosineField(spec, meta, grid)
+        field = make_field(spec, meta, grid)
         fitted = field.fit(samples, settings, lambda _: None)
         for step in steps * fitted.tuning.first_step:
             quantiser = field.quantiser(fitted, settings, float(step))
@@ -75,11 +77,17 @@ def count(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("sounds", type=Path, nargs="?")
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--sounds", type=Path)
+    parser.add_argument("--only", default=",".join(tables.KINDS), metavar="KINDS", help="joined by commas")
     parser.add_argument("-o", "--output", type=Path, default=Path(tables.__file__).parent / tables.FILE)
     asked = parser.parse_args()
-    photos, sounds, out = asked.photos, asked.sounds, asked.output
+    kinds, out = asked.only.split(","), asked.output
+    if not set(kinds) <= set(tables.KINDS):
+        parser.error(f"--only {asked.only}: wanted some of {', '.join(tables.KINDS)}")
+    for folder, needed in ((asked.photos, {"smooth", "cosine"}), (asked.sounds, {"time"})):
+        if folder is None and needed & set(kinds):
+            parser.error(f"{', '.join(needed & set(kinds))}: from what?")
     observer = Observer()
     learn = AdaptiveTables._learn
 
@@ -90,15 +98,15 @@ def main() -> None:
         learn(self, symbols, contexts, spans)
 
     AdaptiveTables._learn = observe  # type: ignore[method-assign]
-    for path in sorted(photos.glob("*.jpg")):
+    for path in sorted(asked.photos.glob("*.jpg")) if asked.photos else ():
         picture = Image.open(path).convert("RGB")
         while max(picture.size) > 1024:
             picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
         samples = np.asarray(picture, np.float32) / 255
         meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
-        count(observer, samples, meta, PICTURE_STEPS, only_smooth=sounds is None)
+        count(observer, samples, meta, PICTURE_STEPS, only_smooth="cosine" not in kinds)
         print(path.name, *picture.size, flush=True)
-    for path in sorted(p for p in sounds.iterdir() if p.suffix in (".flac", ".wav")) if sounds else ():
+    for path in sorted(p for p in asked.sounds.iterdir() if p.suffix in (".flac", ".wav")) if asked.sounds else ():
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         if len(samples) < 4096:
             continue
@@ -110,8 +118,7 @@ def main() -> None:
         symbols, _ = split(np.abs(np.rint(rng.normal(0, sigma, 4000)).astype(np.int64)))
         observer.totals["plain"] += np.bincount(symbols, minlength=N_SYMBOLS)
     made = tables.from_counts(observer.totals)
-    if sounds is None:
-        made = {kind: made[kind] if kind == "smooth" else tables.starting_counts(kind) for kind in made}
+    made = {kind: made[kind] if kind in kinds else tables.starting_counts(kind).astype(np.uint16) for kind in made}
     np.savez_compressed(out, **made)
     print(f"{out}: sha256 {tables.digest(made)}")
 

@@ -41,7 +41,8 @@ def _text(facts: dict[str, Any]) -> str:
         rows.append(("quality", "exact" if facts["quality_db"] >= 1000 else measured))
     cells = " × ".join(map(str, facts["grid"][::-1]))
     largest = " × ".join(map(str, facts["cell_samples"][::-1]))
-    grid = ("grid", f"{cells} cells of up to {largest} samples")
+    halved = f", halved up to {facts['splits']} times where the sound changes fast" if facts["splits"] else ""
+    grid = ("grid", f"{cells} cells of up to {largest} samples{halved}")
     if facts["segments"]:
         grid = ("segments", f"{facts['segments']:,}, by a label map in the file")
     rows += [

@@ -256,6 +256,7 @@ class Reader:
             "prior": f"{h.field.prior:016x}" if h.field.prior else None,
             "kept": h.field.kept,
             "cell_samples": list(largest_cell(h)),
+            "splits": h.field.splits,
             "parameters": n_parameters(h),
             "macs_per_sample": macs_per_sample(h),
             "flops": flops(h),

@@ -25,6 +25,10 @@ WEIGHTS = {  # §7.1, column by column
 Index = tuple[int, ...]
 
 
+TIME_THRESHOLDS = (2, 3, 5, 7, 10, 14, 19, 25, 32, 41, 53, 68, 87, 110, 140, 177, 224, 283, 358, 452, 571, 720, 908,
+                   1145, 1444, 1821, 2295, 2892, 3645)  # fmt: skip
+
+
 def class_of(weighted: int) -> int:
     return sum(t <= weighted for t in THRESHOLDS)
 
@@ -253,27 +257,33 @@ def leaves_of(flags: Sequence[int], node: int, n: int) -> list[int]:
 def time_part(codes: dict, m: Index, leaves: list[tuple[int, int, int]], stops: list[int], read: Read) -> None:
     """§7.2; leaves: (cell of the tile, where its codes begin, samples)"""
 
+    def size_of(*index: int) -> int:
+        return min(abs(codes.get(index, 0)), 1023)
+
     def at(i: int, c: int, k: int, size: int) -> int:
         if i < 0 or not 0 <= k < size:
             return 0
         t, start, n = leaves[i]
         a = k * n // size
         b = max(a + 1, (k + 1) * n // size)
-        return 8 * sum(magnitude(codes, (c, start + j, t)) for j in range(a, b)) // (b - a)
+        return 8 * sum(size_of(c, start + j, t) for j in range(a, b)) // (b - a)
 
     for (i, (t, start, size)), c, parity in itertools.product(enumerate(leaves), range(len(stops)), (0, 1)):
         here = [k for k in range(parity, size, 2) if k * m[0] < stops[c] * size]
         contexts = []
         for k in here:
             p = {j: at(i - 1, c, k + j, size) for j in range(-2, 3)}
+            q = {j: at(i - 2, c, k + j, size) for j in range(-1, 2)}
             if parity:
-                own = sum(magnitude(codes, (c, start + j, t)) for j in (k - 1, k + 1) if 0 <= j < size)
-                weighted = (3 * p[0] + p[-1] + p[1]) // 4 + 8 * own
+                own = {j: size_of(c, start + k + j, t) if 0 <= k + j < size else 0 for j in (-3, -1, 1, 3)}
+                weighted = (4 * p[0] + 2 * (p[-1] + p[1]) + p[-2] + p[2] + q[0]) // 4
+                weighted += 16 * (own[-1] + own[1]) + 6 * (own[-3] + own[3])
             else:
-                weighted = (4 * p[0] + 2 * (p[-1] + p[1]) + p[-2] + p[2] + 2 * at(i - 2, c, k, size)) // 4
-            weighted += 6 * sum(magnitude(codes, (b, start + k, t)) for b in range(c))
+                weighted = (4 * p[0] + 3 * (p[-1] + p[1] + p[-2] + p[2]) + 2 * q[0] + q[-1] + q[1]) // 4
+            weighted += 12 * sum(size_of(b, start + k, t) for b in range(c))
+            level = sum(x <= weighted for x in TIME_THRESHOLDS)
             band = sum(x <= 2048 * k // size for x in (1, 3, 8, 20, 50, 120, 300))
-            contexts.append(((class_of(weighted) * 8 + band) * 2 + (c > 0)) * 2 + parity)
+            contexts.append(((level * 8 + band) * 2 + (c > 0)) * 2 + parity)
         if not here:
             continue
         for k, value in zip(here, read(contexts), strict=True):

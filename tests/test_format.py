@@ -62,6 +62,8 @@ def test_the_text_states_the_tables_of_the_code() -> None:
     assert f"| T | {' '.join(map(str, magnitudes.THRESHOLDS))} |" in TEXT
     assert f"entries of {diagonals._BAND_STARTS}" in TEXT
     assert f"entries of {leaves.TIME_BANDS}" in TEXT
+    assert f"own, 0 … 29: {' '.join(map(str, leaves.TIME_THRESHOLDS))}." in TEXT.replace("\n", " ")
+    assert f"min(|code|, {leaves.CAP})" in TEXT
     for kind, n in context.N_CONTEXTS.items():
         assert f"{kind} {n}" in TEXT
     assert f"INCREMENT = {tables.INCREMENT}, LIMIT = 2^{tables.LIMIT.bit_length() - 1}" in TEXT

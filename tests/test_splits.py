@@ -191,6 +191,11 @@ def test_damaged_flags_are_noticed_by_either_coder(flags: list[int]) -> None:
         inrcodec.open(data).decode()
 
 
+def test_info_tells_of_splits() -> None:
+    with inrcodec.open(FILES["splits-range"]) as file:
+        assert file.info()["splits"] == 3
+
+
 def test_one_dimensional_arrays_are_not_split() -> None:
     x = np.cumsum(np.random.default_rng(0).normal(size=5000))
     assert inrcodec.open(inrcodec.encode(x)).header.field.splits == 0

@@ -25,7 +25,7 @@ def _range() -> EntropyCoder:
 
 
 CODERS: dict[str, Callable[[], EntropyCoder]] = {"zstd": _zstd, "range": _range}
-TABLE_SETS = {"zstd": 0, "range": 7}  # the released tables each coder starts from, as the header names them
+TABLE_SETS = {"zstd": 0, "range": 8}  # the released tables each coder starts from, as the header names them
 
 
 def make_coder(name: str, table_set: int) -> EntropyCoder:

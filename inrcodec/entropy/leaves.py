@@ -7,13 +7,20 @@ from functools import lru_cache
 
 import numpy as np
 
-from .magnitudes import N_CLASSES, capped, magnitude_class
+__all__ = ["N_TIME_CONTEXTS", "TIME_BANDS", "TIME_THRESHOLDS", "TimeTile"]
 
-__all__ = ["N_TIME_CONTEXTS", "TIME_BANDS", "TimeTile"]
+# Lower ends of the classes of a weighted sum of magnitudes, in eighths: three an octave, up to louder ones than those of
+# pictures. Weights are about those of the most likely geometric distribution (docs/compression.md).
+TIME_THRESHOLDS = (
+    2, 3, 5, 7, 10, 14, 19, 25, 32, 41, 53, 68, 87, 110, 140, 177, 224, 283, 358, 452, 571, 720, 908, 1145, 1444,
+    1821, 2295, 2892, 3645,
+)  # fmt: skip
+_CLASS = np.searchsorted(TIME_THRESHOLDS, np.arange(TIME_THRESHOLDS[-1] + 1), side="right").astype(np.int16)
+CAP = 1023  # magnitudes as contexts see them
 
 TIME_BANDS = (1, 3, 8, 20, 50, 120, 300)  # 2,048ths of Nyquist
 N_TIME_BANDS = len(TIME_BANDS) + 1
-N_TIME_CONTEXTS = N_CLASSES * N_TIME_BANDS * 2 * 2
+N_TIME_CONTEXTS = (len(TIME_THRESHOLDS) + 1) * N_TIME_BANDS * 2 * 2
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -22,9 +29,10 @@ class TimeTile:
     """Leaf after leaf (the parts of cells that are cut; else cells), channel after channel, the even frequencies before
     the odd ones. (A tensor with a single frequency axis that is no sound is coded in the same way.)
 
-    Even frequencies weigh, in quarters, the leaf before at k (8), k ± 1 (4), k ± 2 (2) and the one before that at k
-    (4); odd ones their own two neighbours (8) and the leaf before at k (6), k ± 1 (2); both the same code of the
-    channels before (6). Of a leaf of another length that is the mean between the same frequencies.
+    Even frequencies weigh, in eighths, the leaf before at k (8), k ± 1 (6), k ± 2 (6) and the one before that at k (4),
+    k ± 1 (2); odd ones their own neighbours at k ± 1 (16), k ± 3 (6), the leaf before at k (8), k ± 1 (4), k ± 2 (2)
+    and the one before that at k (2); both the same code of the channels before (12). Of a leaf of another length that
+    is the mean between the same frequencies.
     """
 
     def __init__(self, codes: np.ndarray, leaves: list[tuple[int, ...]]) -> None:
@@ -54,24 +62,26 @@ class TimeTile:
         for t, at in self._leaves:
             size = at.stop - at.start
             now = []
-            joint = np.zeros(size, np.int32)  # six times those of the channels before
+            joint = np.zeros(size, np.int32)  # twelve times those of the channels before
             for c in range(n_channels):
-                own = np.zeros(size + 2, np.int32)  # a zero on either side
+                own = np.zeros(size + 6, np.int32)  # three zeros on either side
                 end = -(-int(stops[c]) * size // m)
                 band, halves = _places(size, end)
-                before = _carried(past[c], size)
+                p, q = _carried(past[c], size), _carried(older[c], size)
+                beside, further = p[1:-3] + p[3:-1], p[:-4] + p[4:]
                 for parity, k in enumerate(halves):
                     if parity:
-                        weighted = ((3 * before[2:-2] + before[1:-3] + before[3:-1]) >> 2) + 8 * (own[:-2] + own[2:])
+                        weighted = (4 * p[2:-2] + 2 * beside + further + q[2:-2]) >> 2
+                        weighted += 16 * (own[2:-4] + own[4:-2]) + 6 * (own[:-6] + own[6:])
                     else:
-                        weighted = 4 * before[2:-2] + 2 * (before[1:-3] + before[3:-1]) + before[:-4] + before[4:]
-                        weighted = (weighted + 2 * _carried(older[c], size)[2:-2]) >> 2
-                    context = magnitude_class((weighted + joint)[k]) * N_TIME_BANDS + band[k]
-                    got = code((context * 2 + min(c, 1)) * 2 + parity, self._codes[c, at, t][k])
+                        weighted = (4 * p[2:-2] + 3 * (beside + further) + 2 * q[2:-2] + q[1:-3] + q[3:-1]) >> 2
+                    level = _CLASS[np.minimum((weighted + joint)[k], TIME_THRESHOLDS[-1])]
+                    context = ((level * N_TIME_BANDS + band[k]) * 2 + min(c, 1)) * 2 + parity
+                    got = code(context, self._codes[c, at, t][k])
                     self._codes[c, at, t][k] = got
-                    own[1:-1][k] = capped(got)
-                now.append(own[1:-1])
-                joint = joint + 6 * now[c]
+                    own[3:-3][k] = np.minimum(np.abs(got), CAP)
+                now.append(own[3:-3])
+                joint = joint + 12 * now[c]
             past, older = now, past
 
 
