@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["N_TIME_CONTEXTS", "TIME_BANDS", "TIME_THRESHOLDS", "TimeTile"]
 
-# Lower ends of the classes of a weighted sum of magnitudes, in eighths: three an octave, up to louder ones than those of
+# Lower ends of the classes of a weighted sum of magnitudes, in eighths: three an octave, up to louder ones than in
 # pictures. Weights are about those of the most likely geometric distribution (docs/compression.md).
 TIME_THRESHOLDS = (
     2, 3, 5, 7, 10, 14, 19, 25, 32, 41, 53, 68, 87, 110, 140, 177, 224, 283, 358, 452, 571, 720, 908, 1145, 1444,
