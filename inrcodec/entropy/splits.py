@@ -57,9 +57,7 @@ class SplitTile:
 def leaf_sizes(flags: np.ndarray, sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Flags [2^levels − 1, cells] of cells of so many samples -> the samples of each cell's leaves, in the order of
     time: a node of n is cut into ⌊n/2⌋ and the rest."""
-    trees = flags.T != 0
-    cut: list[bool] = flags.any(0).tolist()
-    return [tuple(_leaves(tree, 0, n)) if any_cut else (n,) for tree, any_cut, n in zip(trees, cut, sizes, strict=True)]
+    return [tuple(_leaves(tree, 0, n)) for tree, n in zip(flags.T != 0, sizes, strict=True)]
 
 
 def _leaves(tree: np.ndarray, node: int, n: int) -> list[int]:
