@@ -2,7 +2,7 @@
 
     python benchmarks/train_tables.py [--photos DIR] [--sounds DIR] [--only KINDS] [-o OUT]
 
-KINDS: of smooth, cosine, plain (from photos), time (from sounds); all others are kept as they are.
+KINDS: of smooth, cosine (from photos), time (from sounds), plain (from random numbers); others are kept as they are.
 
 Photos are halved until no side is over 1,024 (their own compression must not be learned), coded at steps from fine
 to coarse under both tunes, all symbols counted by context (those of the learned contexts come with their network, from

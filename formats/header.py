@@ -12,7 +12,7 @@ from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_v
 from inrcodec.cost import mlp_parameters, n_knots
 from inrcodec.errors import FormatError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
-from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, MAX_SPLITS, FieldSpec, Header, Quantiser
+from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, MAX_SPLITS, SMALLEST_LEAF, FieldSpec, Header, Quantiser
 
 __all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
 
@@ -186,11 +186,12 @@ def _field(values: Any, meta: SignalMeta, cells: tuple[int, ...]) -> FieldSpec:
 
 
 def _splits(values: list[Any], meta: SignalMeta, cells: tuple[int, ...]) -> int:
-    """Only where there are any; the smallest cell has a sample for each of its parts."""
+    """Only where there are any; the smallest cell has SMALLEST_LEAF samples for each of its parts."""
     if not values:
         return 0
     (splits,) = values
-    largest = min(MAX_SPLITS, (meta.n_samples // cells[0]).bit_length() - 1) if meta.kind == "sound" else 0
+    room = meta.n_samples // cells[0] // SMALLEST_LEAF if meta.kind == "sound" else 0
+    largest = min(MAX_SPLITS, room.bit_length() - 1)
     return integer(splits, 1, largest, "splits")
 
 

@@ -64,6 +64,8 @@ def macs_per_sample(header: Header, *, enlarged: bool = False) -> float:
     network sees the cosines' sum and one channel's spline, and what it answers goes through the cosines back. MLPs: one
     network per position; a shared body runs once for all cells of one shape, the heads at every position.
 
+    A sound counts as if no cell were cut: at most this.
+
     enlarged: at most what a position of an output above scale 1 takes, with its detail.
     """
     s, f = header.signal, header.field

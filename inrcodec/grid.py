@@ -7,7 +7,7 @@ from itertools import pairwise
 
 __all__ = ["CELL_SAMPLES", "Grid", "parse_cells"]
 
-# Samples per cell and axis where no --grid is given, by number of axes (docs/design.md has the measurement).
+# Samples per cell and axis where no --grid is given, by number of axes; sounds have fields.cosine.SOUND_CELL.
 CELL_SAMPLES = {1: (2048,), 2: (16, 16), 3: (8, 8, 8)}
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "MAX_MDB",
     "MAX_SEGMENTS",
     "MAX_SPLITS",
+    "SMALLEST_LEAF",
     "STEP_UNIT",
     "n_tiles",
     "plan",
@@ -32,6 +33,7 @@ MAX_CODE = 2**30 - 1  # largest magnitude a code may have
 MAX_MDB = 1_000_000  # quality_mdb of an exact reconstruction
 MAX_SEGMENTS = 4096  # of a label map
 MAX_SPLITS = 10  # levels of halves of a cell
+SMALLEST_LEAF = 16  # samples of what it is cut into, at least: bounds the work that few bytes can ask for
 STEP_UNIT = 2.0**-24  # Quantiser.steps count these
 TILE_CELLS = {1: 64, 2: 64, 3: 16}  # cells per axis that share adaptive state and a byte range, by axes
 

@@ -23,7 +23,7 @@ from inrcodec.fields import cosine, leaves
 from inrcodec.fields.bases import Cosines
 from inrcodec.fields.leaves import LeafCosines, best_splits, split_levels
 from inrcodec.grid import Grid
-from inrcodec.stream import MAX_SPLITS, Stream, plan
+from inrcodec.stream import MAX_SPLITS, SMALLEST_LEAF, Stream, plan
 
 RATE = 8000
 
@@ -165,14 +165,14 @@ def test_a_part_is_what_the_whole_has_there() -> None:
 
 
 def test_headers_say_splits_only_where_there_are_some() -> None:
-    with_splits = replace(SOUND, cells=(9,), field=replace(SOUND.field, splits=5))
+    with_splits = replace(SOUND, cells=(2,), field=replace(SOUND.field, splits=3))
     assert unpack_header(pack_header(with_splits)) == with_splits
     values = header_values(with_splits)
-    for wrong in (0, 6, MAX_SPLITS + 1, -1, True, [5]):  # cells of 33 samples have room for five levels
+    for wrong in (0, 4, MAX_SPLITS + 1, -1, True, [3]):  # cells of 150 samples have room for three levels
         values[4][9] = wrong
         with pytest.raises(FormatError):
             unpack_header(packed(values))
-    values[4] = [*values[4][:9], 5, 5]
+    values[4] = [*values[4][:9], 3, 3]
     with pytest.raises(FormatError):
         unpack_header(packed(values))
 
@@ -199,4 +199,4 @@ def test_info_tells_of_splits() -> None:
 def test_one_dimensional_arrays_are_not_split() -> None:
     x = np.cumsum(np.random.default_rng(0).normal(size=5000))
     assert inrcodec.open(inrcodec.encode(x)).header.field.splits == 0
-    assert leaves.SMALLEST >= 2
+    assert leaves.SMALLEST >= SMALLEST_LEAF

@@ -15,7 +15,7 @@ __all__ = ["EntropyCoder", "check_magnitudes", "valid_codes"]
 
 class EntropyCoder(ABC):
     """Chunks are lists of Parts (stream.plan). Chunks of one tile share adaptive state, so decoding a chunk
-    needs the earlier chunks that hold parts of the same tile; other tiles may be missing."""
+    needs the earlier chunks that hold parts of the same tile, and that of splits; other tiles may be missing."""
 
     @abstractmethod
     def encode(

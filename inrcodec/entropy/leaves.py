@@ -48,6 +48,8 @@ class TimeTile:
         """Per channel, the frequency of a cell below which all codes other than 0 are."""
         m = self._codes.shape[1]
         result = np.zeros(len(self._codes), np.int64)
+        if not self._codes.any():  # a reader only asks how many there are
+            return result
         for t, at in self._leaves:
             for c, leaf in enumerate(self._codes[:, at, t] != 0):
                 if leaf.any():
@@ -65,6 +67,9 @@ class TimeTile:
             joint = np.zeros(size, np.int32)  # twelve times those of the channels before
             for c in range(n_channels):
                 own = np.zeros(size + 6, np.int32)  # three zeros on either side
+                if not stops[c]:
+                    now.append(own[3:-3])
+                    continue
                 end = -(-int(stops[c]) * size // m)
                 band, halves = _places(size, end)
                 p, q = _carried(past[c], size), _carried(older[c], size)

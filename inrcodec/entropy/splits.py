@@ -39,6 +39,8 @@ class SplitTile:
         n_nodes, n_cells = self._flags.shape
         above = np.ones(n_cells, np.int32)  # the level before, in the order of time
         for level in range(n_nodes.bit_length()):
+            if not above.any():
+                break  # all others are 0
             nodes = slice(2**level - 1, 2 ** (level + 1) - 1)
             truth = self._flags[nodes].T.reshape(-1)
             exists = np.ones(n_cells, bool) if level == 0 else np.repeat(above, 2) > 0

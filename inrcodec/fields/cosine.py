@@ -135,7 +135,8 @@ class CosineField(Field):
         return Fitted(rotated, spline, heads, masking, TUNINGS[settings.tune], settings.effort <= QUICK_EFFORT, LOOKS)
 
     def distortion(self, fitted: Fitted, quantiser: Quantiser, error: np.ndarray) -> float:
-        """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own."""
+        """Errors weigh what they do in the heads, by frequency and masking; the smooth level has no say of its own.
+        (Of a sound whose cells are cut, in the heads that it has uncut.)"""
         rotated = error @ self._rotation.T.astype(np.float32)
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         total = 0.0

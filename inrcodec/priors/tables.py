@@ -22,9 +22,9 @@ FILE = "tables_3.npz"
 KINDS = tuple(
     k for k in N_CONTEXTS if k not in ("labels", "splits", "sparse", "learned")
 )  # those come from formulas, and with the network
+PER_CLASS = {"cosine": 24, "time": 32, "smooth": 2, "plain": N_CONTEXTS["plain"]}  # rows of a class of magnitudes
 # About the weight of a starting row; one coded symbol weighs tables.INCREMENT. Nothing is known of MLP weights
 # beforehand: their tables learn sixteen times as fast.
-PER_CLASS = {"cosine": 24, "time": 32, "smooth": 2, "plain": N_CONTEXTS["plain"]}  # rows of a class of magnitudes
 TOTAL = {"cosine": 2**13, "time": 2**13, "smooth": 2**13, "plain": 2**9}
 
 
