@@ -142,8 +142,7 @@ def _layer(x: np.ndarray, condition: np.ndarray, layer: Layer) -> np.ndarray:
         y *= np.float32(2.0**-layer.shift)
         y += np.float32(0.5)
         np.floor(y, out=y)
-        np.maximum(y, layer.low, out=y)
-        np.minimum(y, layer.high, out=y)
+        np.clip(y, layer.low, layer.high, out=y)
         if layer.gated:
             y, factor = y[: len(out)], y[len(out) :]
             y *= factor
