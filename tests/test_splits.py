@@ -21,7 +21,7 @@ from inrcodec.entropy.splits import N_SPLIT_CONTEXTS, SplitTile, split_counts
 from inrcodec.errors import FormatError
 from inrcodec.fields import cosine, leaves
 from inrcodec.fields.bases import Cosines
-from inrcodec.fields.leaves import LeafCosines, best_splits, split_levels
+from inrcodec.fields.leaves import LeafCosines, best_splits, equal_leaves, split_levels
 from inrcodec.grid import Grid
 from inrcodec.stream import MAX_SPLITS, SMALLEST_LEAF, Stream, plan
 
@@ -119,10 +119,10 @@ def test_short_cells_are_where_a_sound_changes_fast_and_only_there() -> None:
     def steps(r: np.ndarray) -> np.ndarray:
         return np.full_like(r, 0.02)
 
-    runs = [slice(0, 1), slice(1, 4)]
-    assert not best_splits(tone, grid, 5, steps, runs)[..., 1:3].any()  # at its ends it starts and stops
-    flags = best_splits(click, grid, 5, steps, runs)
-    np.testing.assert_array_equal(flags, best_splits(click, grid, 5, steps, [slice(0, 4)]))
+    runs, levels = [slice(0, 1), slice(1, 4)], equal_leaves(grid, 5)
+    assert not best_splits(tone, grid, levels, steps, runs)[..., 1:3].any()  # at its ends it starts and stops
+    flags = best_splits(click, grid, levels, steps, runs)
+    np.testing.assert_array_equal(flags, best_splits(click, grid, levels, steps, [slice(0, 4)]))
     borders = np.array(LeafCosines(grid, flags).borders)
     assert flags[0, 0, 2] == 1
     leaf = np.searchsorted(borders, 5010, side="right") - 1

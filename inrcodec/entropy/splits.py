@@ -14,7 +14,7 @@ __all__ = ["N_SPLIT_CONTEXTS", "SplitTile", "leaf_sizes", "split_counts"]
 
 LEVELS = 8  # deepest level that has contexts of its own, and more
 N_SPLIT_CONTEXTS = LEVELS * 2 * 3
-# Cut nodes among _ROW, by place and hint, as counted at level 0 and at further ones (13 sounds, docs/compression.md)
+# Cut nodes among _ROW, by place and hint, at level 0 and at further ones: about their shares in a dozen sounds
 _FIRST, _FURTHER = (64, 64, 64, 12, 144, 228), (96, 120, 184, 84, 136, 208)
 _ROW = 256
 

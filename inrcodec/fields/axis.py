@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +27,11 @@ class CosineAxis:
     Cells that see their positions alike (all inner ones of a uniform grid, at scale 1) share one evaluation.
     """
 
-    def __init__(self, borders: tuple[int, ...], x: np.ndarray, scale: float = 1.0) -> None:
+    def __init__(self, borders: Sequence[int] | np.ndarray, x: np.ndarray, scale: float = 1.0) -> None:
         """x: sorted positions [n] in sample units; beyond the ends the outermost cells go on. scale < 1 fades the
         frequencies that positions 1/scale apart cannot hold."""
-        self._borders = borders
-        edges = np.asarray(borders, np.float64)
+        self._borders = np.asarray(borders, np.int64)
+        edges = self._borders.astype(np.float64)
         half = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1]) / 2  # overlap on either side of each inner border
         left, right = np.concatenate([[0.0], half]), np.concatenate([half, [0.0]])
         begin = np.searchsorted(x, edges[:-1] - left, side="left")
@@ -92,12 +92,11 @@ class CosineAxis:
     @property
     def extent(self) -> tuple[int, int]:
         """The samples that self.cells cover."""
-        return self._borders[self.cells.start], self._borders[self.cells.stop]
+        return int(self._borders[self.cells.start]), int(self._borders[self.cells.stop])
 
     def _in_line(self, cells: np.ndarray, size: int) -> np.ndarray:
         """Where the weights of some of self.cells are among all, [b, size]."""
-        begins = np.array([self._borders[self.cells.start + c] for c in cells.tolist()])
-        return begins[:, None] + np.arange(size)
+        return self._borders[self.cells.start + cells, None] + np.arange(size)
 
 
 @dataclass
@@ -188,7 +187,7 @@ def _cosine_transform(x: np.ndarray, last: bool, *, inverse: bool) -> np.ndarray
     return fft.dct(x, (3 if inverse else 2) if last else 4, axis=1, norm="ortho")
 
 
-def functions_at(borders: tuple[int, ...], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def functions_at(borders: Sequence[int] | np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scattered positions x [N] -> (cells [N, 2], values [N, 2, M]) of the functions that live there: those of the cell
     that holds each position, and those of the neighbour that overlaps it (zeros where none does)."""
     edges = np.asarray(borders, np.float64)

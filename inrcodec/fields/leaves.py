@@ -5,7 +5,7 @@ The idea is window switching (Edler 1989), with a binary tree per cell instead o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..quantize import BIT
 from .axis import CosineAxis, functions_at
 from .bases import centres
 
-__all__ = ["LeafCosines", "best_splits", "split_levels"]
+__all__ = ["LeafCosines", "best_splits", "equal_leaves", "split_levels"]
 
 SMALLEST = 32  # samples of a leaf at least
 # What a split costs, in squared steps: about its flags. And the cost of a weight w steps large that is coded, less
@@ -38,13 +38,12 @@ class LeafCosines:
     def __init__(self, grid: Grid, splits: np.ndarray) -> None:
         """splits: flags [1, 2^levels − 1, cells], see entropy.splits."""
         sizes = chain.from_iterable(leaf_sizes(splits[0], grid.sizes[0]))
-        self.borders = tuple(accumulate(sizes, initial=0))
+        self.borders = np.fromiter(accumulate(sizes, initial=0), np.int64)  # of leaves
 
     def analyse(self, samples: np.ndarray, start: int, stop: int) -> np.ndarray:
         """All samples [N, C] -> the weights [stop − start, C] of whole leaves, which begin at start: the projection."""
         first, last = np.searchsorted(self.borders, [start, stop])
-        begin = self.borders[max(first - 1, 0)]
-        end = self.borders[min(last + 1, len(self.borders) - 1)]
+        begin, end = self.borders[max(first - 1, 0)], self.borders[min(last + 1, len(self.borders) - 1)]
         basis = CosineAxis(self.borders, centres([(begin, end)])[0])
         line = basis.analyse_line(samples[begin:end].astype(np.float64))
         return line[start - basis.extent[0] : stop - basis.extent[0]]
@@ -56,28 +55,32 @@ class LeafCosines:
     def sample(self, line: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Weights -> values [n, C] at positions x [n], few at a time."""
         leaves, values = functions_at(self.borders, x)  # [n, 2], [n, 2, M]
-        at = np.asarray(self.borders)[leaves][..., None] + np.arange(values.shape[2])
+        at = self.borders[leaves][..., None] + np.arange(values.shape[2])
         return np.einsum("nsm,nsmc->nc", values, line[np.minimum(at, len(line) - 1)])  # beyond a leaf's they are 0
 
     def frequencies(self, start: int, stop: int) -> np.ndarray:
         """Of the weights of whole leaves, as fractions of Nyquist [stop − start, 1]."""
         first, last = np.searchsorted(self.borders, [start, stop])
-        edges = np.asarray(self.borders[first : last + 1])
+        edges = self.borders[first : last + 1]
         sizes = np.diff(edges)
         k = np.arange(start, stop) - np.repeat(edges[:-1], sizes)
         return np.asarray((k + 0.5) / np.repeat(sizes, sizes))[:, None]
 
 
 def best_splits(
-    samples: np.ndarray, grid: Grid, levels: int, steps: Callable[[np.ndarray], np.ndarray], runs: Sequence[slice]
+    samples: np.ndarray,
+    grid: Grid,
+    everywhere: Sequence[LeafCosines],
+    steps: Callable[[np.ndarray], np.ndarray],
+    runs: Sequence[slice],
 ) -> np.ndarray:
-    """Flags int32 [1, 2^levels − 1, cells] for samples [N, C]; steps: fractions of Nyquist -> steps.
+    """Flags int32 [1, 2^levels − 1, cells] for samples [N, C]; everywhere: `equal_leaves`; steps: fractions of Nyquist
+    -> steps.
 
     Every level is looked at with equal windows throughout; then halves are kept where the two cost less than the whole,
     from the finest level up. runs: of cells, worked on at a time.
     """
-    flags = np.zeros((1, 2**levels - 1, grid.n_cells), np.int32)
-    everywhere = [LeafCosines(grid, cut) for cut in _equal(grid.n_cells, levels)]
+    flags = np.zeros((1, 2 ** (len(everywhere) - 1) - 1, grid.n_cells), np.int32)
     for cells in runs:
         start, stop = grid.borders[0][cells.start], grid.borders[0][cells.stop]
         costs = [_costs(samples, cosines, start, stop, steps) for cosines in everywhere]
@@ -94,11 +97,9 @@ def best_splits(
     return flags
 
 
-def _equal(n_cells: int, levels: int) -> Iterator[np.ndarray]:
-    """Flags of all cells cut 0, 1, … levels times."""
-    for level in range(levels + 1):
-        node = np.arange(2**levels - 1)[:, None]
-        yield np.broadcast_to(node < 2**level - 1, (1, len(node), n_cells)).astype(np.int32)
+def equal_leaves(grid: Grid, levels: int) -> list[LeafCosines]:
+    """Of all cells cut 0, 1, … levels times."""
+    return [LeafCosines(grid, np.ones((1, 2**level - 1, grid.n_cells), np.int32)) for level in range(levels + 1)]
 
 
 def _costs(
@@ -108,4 +109,4 @@ def _costs(
     size = np.abs(cosines.analyse(samples, start, stop)) / steps(cosines.frequencies(start, stop))
     coded = ERROR + BIT * (BITS + BITS_PER_OCTAVE * np.log2(np.maximum(size, 0.5) + 0.5))
     first, last = np.searchsorted(cosines.borders, [start, stop])
-    return np.add.reduceat(np.minimum(size**2, coded).sum(1), np.asarray(cosines.borders[first:last]) - start)
+    return np.add.reduceat(np.minimum(size**2, coded).sum(1), cosines.borders[first:last] - start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..stream import Quantiser, TensorLayout
 from .base import Weights
 from .bases import BLOCK_VALUES, Span
 from .cosine import CosineField, Fitted, reconstructed
-from .leaves import LeafCosines, best_splits
+from .leaves import LeafCosines, best_splits, equal_leaves
 
 __all__ = ["SwitchedField"]
 
@@ -40,7 +40,7 @@ class SwitchedField(CosineField):
 
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         steps, runs = partial(self._step_sizes.at, quantiser), self._runs()
-        splits = best_splits(fitted.samples, self.grid, self.spec.splits, steps, runs)
+        splits = best_splits(fitted.samples, self.grid, self._equal_leaves, steps, runs)
         cosines, layout = LeafCosines(self.grid, splits), self.layouts[-1]
         scaled = np.zeros(layout.shape, np.float32)
         for cells in runs:
@@ -78,6 +78,11 @@ class SwitchedField(CosineField):
         run = max(1, BLOCK_VALUES // (2 * self.signal.channels * self.grid.largest[0]))
         blocks = [weights.cosines.sample(weights.line, coords[at : at + run, 0]) for at in range(0, len(coords), run)]
         return (np.concatenate(blocks) if blocks else np.zeros((0, self.signal.channels))) @ self._rotation
+
+    @cached_property
+    def _equal_leaves(self) -> list[LeafCosines]:
+        """The same at every step that a rate search tries."""
+        return equal_leaves(self.grid, self.spec.splits)
 
     def _samples(self, cells: slice) -> Span:
         """Those of a run of cells."""
