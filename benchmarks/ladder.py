@@ -22,7 +22,7 @@ import numpy as np
 from inrcodec.bench import PEAK, Point, compare, measure_ladder
 from inrcodec.entropy import context, tables
 from inrcodec.entropy.signs import SignNetwork
-from inrcodec.fields import cosine, steps
+from inrcodec.fields import cosine, sizes, steps
 from inrcodec.peers import ours, peer
 from inrcodec.priors import networks
 from inrcodec.priors.signs import sign_network
@@ -41,6 +41,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "no deltas": [patch.object(cosine, "MIN_DELTA_SAMPLES", 2**60)],
         "six looks at that network": [patch.object(cosine, "LOOKS", 6)],
         "codes blind to that network": [_tuned(tune, heed=0.0)],
+        "cells of 16 samples": [patch.object(sizes, "SIZES", ())],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],

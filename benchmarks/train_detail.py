@@ -78,7 +78,7 @@ def code(samples: np.ndarray, large: np.ndarray, tune: str, step: float) -> dict
     quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
     axes = [np.arange(n) + 0.5 for n in meta.shape]
-    corrected = field.correct(weights, axes, (1.0, 1.0))
+    corrected = field.correct(weights, [np.array([0.0, n]) for n in meta.shape], (1.0, 1.0))
     detail, _ = field.linear(corrected, axes, (1.0, 1.0))
     twice = [(np.arange(2 * n) + 0.5) / 2 for n in meta.shape]
     values, smooth = field.linear(corrected, twice, (2.0, 2.0))

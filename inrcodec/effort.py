@@ -13,7 +13,7 @@ from .rate import solve_bytes, solve_quality, target_bytes
 from .render import widen_alpha
 from .settings import EncodeSettings
 from .signals import Signal, normalise
-from .stages import STAGES, Stage
+from .stages import STAGES, Stage, suited
 from .stream import MAX_MDB, Stream
 from .trial import Candidate, Trial
 
@@ -46,8 +46,7 @@ class Search:
 
         Raises TargetError where no step meets the target.
         """
-        first = self.base.field.initial_step(self.base.fitted, self.settings)
-        base = self._scored(self._meet(self.base, first))
+        base = self._scored(self._first())
         self._reference = base.trial
         self._tried.add((base.trial.field.grid.name, base.trial.field.spec.synthesis))
         self._trial_s = (time.monotonic() - self.started) / self._n_trials
@@ -58,6 +57,25 @@ class Search:
         milli_db = min(max(round(1000 * best.trial.quality_db), 0), MAX_MDB)
         stream = best.trial.stream
         return replace(stream, header=replace(stream.header, quality_mdb=milli_db))
+
+    def _first(self) -> Trial:
+        """The base candidate at the step asked for, with cells that suit the signal at this step. With a target, the
+        step is the one at which the usual cells meet it, and then found again for the others."""
+        step, trial = self.base.field.initial_step(self.base.fitted, self.settings), None
+        if self._has_target:
+            trial = self._meet(self.base, step)
+            step, self._trial_s = trial.step, (time.monotonic() - self.started) / self._n_trials
+            if self._out_of_time():
+                return trial
+        candidate = suited(self.base, self.signal, self.settings, step)
+        if trial is None:
+            return self._meet(candidate, step)
+        if candidate is self.base:
+            return trial
+        try:
+            return self._meet(candidate, step)
+        except TargetError:
+            return trial
 
     def _climb(self, best: _Scored) -> _Scored:
         """Stage after stage; at effort 9 again, for what one stage chose is new ground for the others."""

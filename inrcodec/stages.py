@@ -10,9 +10,10 @@ from .fields.cosine import CosineField
 from .grid import Grid
 from .render import widen_alpha
 from .settings import EncodeSettings
+from .signals import Signal
 from .trial import Candidate, Trial
 
-__all__ = ["STAGES", "Rival", "Stage"]
+__all__ = ["STAGES", "Rival", "Stage", "suited"]
 
 # Sizes of all cells relative to the default ones (16 × 16 in pictures): from effort 7, and more of them from 8 on
 SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (2.0,), "array": (0.5, 2.0)}
@@ -86,21 +87,33 @@ def _grids(best: Trial, settings: EncodeSettings, wanted: Iterable[tuple[float, 
     )
 
     def on(cells: tuple[int, ...]) -> Callable[[], Candidate]:
-        def make() -> Candidate:
-            spec, fitted = best.field.spec, best.candidate.fitted
-            grid = Grid.uniform(meta.shape, cells)
-            # without samples: the colour axes are those found already
-            planned = CosineField.plan_spec(meta, grid, settings)
-            # a single cell has no smooth level to go with networks
-            synthesis, detail = (spec.synthesis, spec.detail) if planned.pitch else (0, 0)
-            planned = replace(planned, synthesis=synthesis, detail=detail, deltas=spec.deltas and synthesis > 0)
-            field = make_field(replace(planned, rotation=spec.rotation), meta, grid)
-            fresh = field.fit(widen_alpha(best.signal.samples, meta), settings, lambda _: None)
-            return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
-
-        return make
+        return lambda: _on_grid(best.candidate, best.signal, settings, cells)
 
     return [Rival(Grid.uniform(meta.shape, cells).name, on(cells)) for cells in grids if cells != best.field.grid.cells]
+
+
+def _on_grid(base: Candidate, signal: Signal, settings: EncodeSettings, cells: tuple[int, ...]) -> Candidate:
+    """The candidate with other cells."""
+    spec, fitted, meta = base.field.spec, base.fitted, signal.meta
+    grid = Grid.uniform(meta.shape, cells)
+    # without samples: the colour axes are those found already
+    planned = CosineField.plan_spec(meta, grid, settings)
+    # a single cell has no smooth level to go with networks
+    synthesis, detail = (spec.synthesis, spec.detail) if planned.pitch else (0, 0)
+    planned = replace(planned, synthesis=synthesis, detail=detail, deltas=spec.deltas and synthesis > 0)
+    field = make_field(replace(planned, rotation=spec.rotation), meta, grid)
+    fresh = field.fit(widen_alpha(signal.samples, meta), settings, lambda _: None)
+    return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
+
+
+def suited(base: Candidate, signal: Signal, settings: EncodeSettings, step: float) -> Candidate:
+    """The candidate with cells of the size that suits the signal at a step, where no grid was asked for; itself where
+    its own do."""
+    field = base.field
+    if settings.grid != "auto" or not isinstance(field, CosineField):
+        return base
+    cells = field.suited_cells(base.fitted, field.quantiser(base.fitted, settings, step))
+    return base if cells == field.grid.cells else _on_grid(base, signal, settings, cells)
 
 
 def _looks(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:

@@ -83,6 +83,23 @@ def test_cells_asked_for_are_kept() -> None:
     assert api.open(inrcodec.encode(COFFEE, grid="5x9", effort=7)).header.cells == (9, 5)
 
 
+def test_coarse_pictures_have_larger_cells_where_these_cost_less() -> None:
+    picture = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[:192, :192]
+    fine = api.open(inrcodec.encode(picture, quality=95, tune="psnr", effort=2))
+    assert fine.header.cells == (12, 12)
+    data = inrcodec.encode(picture, quality=10, tune="psnr", effort=2)
+    assert max(api.open(data).header.cells) < 12
+    usual = inrcodec.encode(picture, quality=10, tune="psnr", effort=2, grid="12")
+    assert cost(data, picture / 255) < cost(usual, picture / 255)
+
+
+def test_cells_suit_the_step_that_a_target_asks_for() -> None:
+    picture = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[:192, :192]
+    data = inrcodec.encode(picture, bits_per_sample=0.25, effort=1)
+    assert max(api.open(data).header.cells) < 12
+    assert 0.9 * 0.25 < 8 * len(data) / 192**2 <= 0.25
+
+
 def test_sounds_choose_their_cells_too() -> None:
     t = np.arange(65536) / 44100
     tone = (0.3 * np.sin(2 * np.pi * 440 * t) + 0.2 * np.sin(2 * np.pi * 991 * t)).astype(np.float32)

@@ -74,7 +74,7 @@ class Made:
         spline = codes[0][: field.signal.channels] * field._step_sizes.of_knots(quantiser)
         steps = field._step_sizes.of_heads(quantiser) * field._step_sizes.masking(self.fitted.masking)
         weights = field.dequantize(codes, quantiser)
-        everywhere = [np.arange(n) + 0.5 for n in field.signal.shape]
+        everywhere = [np.array([0.0, n]) for n in field.signal.shape]
         added = field.correct(weights, everywhere, (1.0, 1.0)).heads - weights.heads
         wanted, helped = field._heeding(self.fitted, quantiser, spline, codes)
         return field._scaled(self.fitted, quantiser, spline), added / steps, wanted, helped

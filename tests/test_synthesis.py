@@ -39,7 +39,7 @@ def forced(data: bytes, number: int, detail: int = 0) -> bytes:
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    return forced(inrcodec.encode(COFFEE, quality=30), NUMBER)
+    return forced(inrcodec.encode(COFFEE, quality=30, grid="12"), NUMBER)
 
 
 @pytest.fixture(scope="module")

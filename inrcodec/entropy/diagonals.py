@@ -11,21 +11,22 @@ __all__ = ["Diagonals", "around", "coded", "faces"]
 
 _BAND_STARTS = (1, 2, 4, 7, 11)  # sixteenths of Nyquist at which a new frequency band begins
 N_BANDS = len(_BAND_STARTS) + 1
+FURTHEST = 3  # how far, per axis, contexts look at other frequencies
 
 
 class Diagonals:
     """Diagonal s holds the frequencies whose indices sum to s, in row-major order."""
 
     def __init__(self, frequencies: tuple[int, ...]) -> None:
-        self._shape = frequencies
         index = np.indices(frequencies).reshape(len(frequencies), -1)
         total = index.sum(0)
         order = np.argsort(total, kind="stable")
         self._ends = np.concatenate([[0], np.cumsum(np.bincount(total))])
         self._sorted = index[:, order]
         place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        self._place = place.reshape(frequencies)
+        place[order] = np.arange(len(order)) - self._ends[total[order]]
+        # within its diagonal; around the frequencies that exist, those that do not
+        self._place = np.pad(place.reshape(frequencies), FURTHEST, constant_values=-1)
         highest = np.max([u * 16 // m for u, m in zip(self._sorted, frequencies, strict=True)], axis=0)
         self._band = np.searchsorted(_BAND_STARTS, highest, side="right")
 
@@ -48,15 +49,8 @@ class Diagonals:
 
     def rows(self, s: int, down: tuple[int, ...]) -> np.ndarray:
         """Where the members of diagonal s, each index lowered by `down`, stand in diagonal s − Σ down; −1 where the
-        frequency does not exist."""
-        below = s - sum(down)
-        members = self.members(s)
-        if below < 0:
-            return np.full(len(members[0]), -1)
-        index = [u - by for u, by in zip(members, down, strict=True)]
-        inside = np.all([(u >= 0) & (u < m) for u, m in zip(index, self._shape, strict=True)], axis=0)
-        clipped = tuple(np.clip(u, 0, m - 1) for u, m in zip(index, self._shape, strict=True))
-        return np.where(inside, self._place[clipped] - self._ends[below], -1)
+        frequency does not exist. down: within FURTHEST."""
+        return np.asarray(self._place[tuple(u + (FURTHEST - by) for u, by in zip(self.members(s), down, strict=True))])
 
 
 def coded(

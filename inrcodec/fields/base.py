@@ -96,7 +96,8 @@ class Field(ABC):
     def correct(self, weights: Weights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> Weights:
         """Weights as `render` and `sample` take them, good for positions no further out than axes, at the scale of the
         output: what a function depends on of all its weights together is worked out here, once. Weights that come
-        from here stay as they are."""
+        from here stay as they are. Where axes are centres of samples and nothing else, and scale is 1, weights may be
+        good for `render` at those alone."""
         return weights
 
     def check(self, codes: Sequence[np.ndarray]) -> None:  # noqa: B027 (most fields take any codes)

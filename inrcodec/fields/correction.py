@@ -28,14 +28,17 @@ __all__ = ["Correction", "CosineWeights"]
 @dataclass(frozen=True)
 class CosineWeights:
     """Of a cosine field: its smooth level's knots float64 [C, *knots] (None without one), heads float32
-    [C, *frequencies, *cells], and what its networks are told (None without networks, and once heads are corrected):
-    knots of the steps' logarithm [1, *knots], synthesis.facts, the codes of its deltas."""
+    [C, *frequencies, *cells], and what its networks are told (None without networks, and once it is corrected): knots
+    of the steps' logarithm [1, *knots], synthesis.facts, the codes of its deltas. Corrected for some samples alone:
+    the detail there, float32 [*n, C], the first of them at `start`; heads are as they were."""
 
     smooth: np.ndarray | None
     heads: np.ndarray
     masks: np.ndarray | None = None
     facts: np.ndarray | None = None
     deltas: np.ndarray | None = None
+    detail: np.ndarray | None = None
+    start: tuple[int, ...] = ()
 
     @property
     def condition(self) -> np.ndarray:
@@ -57,10 +60,14 @@ class Correction:
     def correct(self, weights: CosineWeights, axes: Sequence[np.ndarray], scale: Sequence[float]) -> CosineWeights:
         """Smooth level and heads, the network's residual at scale 1 projected onto the cosines and added to these: the
         same picture at scale 1, and the formula itself at every other. Above scale 1, with a detail network, heads of
-        twice the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0."""
+        twice the frequencies per axis, on cells of twice the samples. Heads of cells that no position touches are 0.
+        At samples themselves the projection gives the residual back, and is left out."""
         detail = self.detail if min(scale) > 1 else None
         if weights.facts is None or min(scale) < synthesis.MIN_SCALE:
             return weights
+        spans = _samples(axes) if set(scale) == {1.0} else None
+        if self.network is not None and spans is not None:
+            return self._at_samples(weights, spans)
         cells = self._touching(axes)
         seen = cells if detail is None else self._around(detail, self._halved(cells))
         heads = weights.heads if self.network is None else self._corrected(weights, seen)
@@ -117,6 +124,27 @@ class Correction:
             corrected[at] = heads[at]
             corrected[: len(answer)][at] += answer
         return corrected
+
+    def _at_samples(self, weights: CosineWeights, spans: Sequence[Span]) -> CosineWeights:
+        """Corrected for the samples in spans alone."""
+        network = self.adapted(weights)
+        values = np.empty((*(b - a for a, b in spans), len(weights.heads)), np.float32)
+        seen: list[tuple[Sequence[Span], np.ndarray]] = []
+
+        def see(around: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+            detail, step = self.seen(weights, around)
+            seen.append((around, detail))
+            return detail, step
+
+        for strip in self.strips(spans):
+            inner = [strip, *spans[1:]]
+            residual = synthesis.residual(network, weights.condition, inner, self._signal.shape, see)
+            around, detail = seen.pop()
+            detail = detail[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(inner, around, strict=True))]
+            detail[..., : residual.shape[-1]] += residual
+            values[strip[0] - spans[0][0] : strip[1] - spans[0][0]] = detail
+        start = tuple(a for a, _ in spans)
+        return CosineWeights(weights.smooth, weights.heads, detail=values, start=start)
 
     def adapted(self, weights: CosineWeights) -> Network:
         """The synthesis network, with the file's own deltas."""
@@ -176,6 +204,13 @@ class Correction:
         rows = max(synthesis.STRIP_ROWS, bases.BLOCK_VALUES // (self._signal.channels * prod(b - a for a, b in others)))
         rows -= rows % 2  # whole blocks of the network, where they begin with one
         return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
+
+
+def _samples(axes: Sequence[np.ndarray]) -> list[Span] | None:
+    """The samples whose centres the positions are, if they are nothing else."""
+    spans = [(int(x[0]), int(x[0]) + len(x)) for x in axes]
+    same = all(np.array_equal(x, c) for x, c in zip(axes, centres(spans), strict=True))
+    return spans if same else None
 
 
 def _network(number: int, times: int) -> Network | None:

@@ -24,6 +24,7 @@ from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
 from .correction import Correction, CosineWeights
 from .leaves import split_levels
+from .sizes import Picture, suited_cells
 from .steps import MASKING_UNIT, StepSizes
 from .tuning import TUNINGS, Tuning
 
@@ -161,6 +162,13 @@ class CosineField(Field):
         shrink = SHRINK_DEPENDENT if self.spec.dependent else fitted.tuning.shrink
         return Quantiser((units,), fitted.tuning.slope, shrink)
 
+    def suited_cells(self, fitted: Fitted, quantiser: Quantiser) -> tuple[int, ...]:
+        """Cells per axis that suit these samples at this quantiser."""
+        if self.signal.kind != "image" or fitted.spline is None:
+            return self.grid.cells
+        picture = Picture(fitted.samples, fitted.spline, fitted.masking, self._splines)
+        return suited_cells(picture, self.grid, quantiser)
+
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         codes: list[np.ndarray] = []
         spline = None
@@ -286,6 +294,10 @@ class CosineField(Field):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
         smooth = self._smooth_at(weights, axes)
+        if weights.detail is not None:
+            starts = (int(x[0]) - a for x, a in zip(axes, weights.start, strict=True))
+            at = tuple(slice(a, a + len(x)) for a, x in zip(starts, axes, strict=True))
+            return weights.detail[at].astype(np.float64), smooth
         cosines, times = self._correction.functions_of(weights.heads)
         if times > 1:  # what the output cannot hold is left out already
             scale = (1.0,) * len(axes)

@@ -12,18 +12,14 @@ import numpy as np
 
 from ..entropy.splits import leaf_sizes
 from ..grid import Grid
-from ..quantize import BIT
 from .axis import CosineAxis, functions_at
 from .bases import centres
+from .estimate import costs
 
 __all__ = ["LeafCosines", "best_splits", "equal_leaves", "split_levels"]
 
 SMALLEST = 32  # samples of a leaf at least
-# What a split costs, in squared steps: about its flags. And the cost of a weight w steps large that is coded, less
-# what .07 + BIT · (3 + 2 log2 |w|) leaves out: contexts. An estimate, but better to choose by than true prices in the
-# contexts of equal windows (docs/compression.md).
-SPLIT_COST = 1.0
-ERROR, BITS, BITS_PER_OCTAVE = 0.07, 3.0, 2.0
+SPLIT_COST = 1.0  # squared steps: about its flags
 
 
 def split_levels(grid: Grid, most: int) -> int:
@@ -105,8 +101,7 @@ def equal_leaves(grid: Grid, levels: int) -> list[LeafCosines]:
 def _costs(
     samples: np.ndarray, cosines: LeafCosines, start: int, stop: int, steps: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Of the leaves from start to stop: squared error + BIT · bits, in squared steps, about."""
-    size = np.abs(cosines.analyse(samples, start, stop)) / steps(cosines.frequencies(start, stop))
-    coded = ERROR + BIT * (BITS + BITS_PER_OCTAVE * np.log2(np.maximum(size, 0.5) + 0.5))
+    """Of the leaves from start to stop, as `costs`."""
+    sizes = np.abs(cosines.analyse(samples, start, stop)) / steps(cosines.frequencies(start, stop))
     first, last = np.searchsorted(cosines.borders, [start, stop])
-    return np.add.reduceat(np.minimum(size**2, coded).sum(1), cosines.borders[first:last] - start)
+    return np.add.reduceat(costs(sizes).sum(1), cosines.borders[first:last] - start)
