@@ -92,7 +92,7 @@ META = {"size": 16, "n_train": 3, "n_tests": 2, "short_side": 20, "width": 32, "
 FEW = {
     "enrp-table1": {"networks": ("SIREN", "S1", "S2"), "steps": 1, "siren_steps": 1, "seeds": {"S2": 2}},
     "enrp-search": {"side": 16, "iterations": 1, "cells": (2, 4), "repeats": 2},
-    "enrp-width": {"cells": (1, 2), "widths": (16, 32), "steps": 1, "pictures": 2, "seeds": 2},
+    "enrp-width": {"cells": (1, 4), "widths": (16, 32), "steps": 1, "pictures": 2, "seeds": 2, "n_cells": {4: 3}},
     "enrp-relu": {"cells": (4, 16), "steps": 2, "wanted": {16: 34.01}},
     "enrp-audio": {"networks": ("SIREN", "P2", "P4"), "seconds": 0.1, "steps": 1, "omegas": (30, 1000)},
     "mh-comparison": {"samples": (1,), "seeds": 2, "epoch": 0, "side": 64, "baseline_samples": (), "extras": False},
@@ -189,6 +189,18 @@ def test_a_training_that_is_cut_ends_as_if_it_had_not_been(
     rest = train(watch)
     assert replace(rest, seconds=0) == replace(whole, seconds=0)  # to the last bit: the same sums in the same order
     assert [look.step for look in watch.looks] == list(range(0, 71, 10))
+
+
+def test_cells_that_stand_for_all_are_spread_over_the_picture(runner: ModuleType) -> None:
+    enrp = importlib.import_module("enrp_recipe")
+    for n, wanted in ((64, 4), (10, 3), (7, 6), (5, 1)):
+        edges = [k * n // wanted for k in range(wanted + 1)]
+        assert all(a <= i < b for i, a, b in zip(enrp.spread(n, wanted), edges[:-1], edges[1:], strict=True))
+    picture = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
+    (cell,) = enrp.spread(4, 1)
+    y, x = 4 * (cell // 2), 4 * (cell % 2)
+    alone = enrp.fit(picture[y : y + 4, x : x + 4], enrp.Network("x", 1, 1, 8), steps=20, seed=1)
+    assert enrp.fit(picture, enrp.Network("x", 2, 1, 8), steps=20, seed=1, n_cells=1).curve == alone.curve
 
 
 def test_a_descent_ends_when_the_best_step_is_long_past() -> None:

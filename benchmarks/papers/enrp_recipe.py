@@ -119,9 +119,10 @@ class Fitted:
 
 def fit(
     samples: np.ndarray, network: Network, *, steps: int, seed: int, device: str = "auto", bias: str | None = None,
-    patience: int | None = None, watch: Watch | None = None,
+    patience: int | None = None, watch: Watch | None = None, n_cells: int | None = None,
 ) -> Fitted:  # fmt: skip
     """Train on samples [*shape, C] in [-1, 1]. bias: None for the network's own rule. patience: fitting.descend's.
+    n_cells: so many, evenly spread, stand for all; cells share nothing, so that each is trained as among all of them.
 
     The last loss that a loop of n + 1 steps prints is that of the weights after n: steps = 500 is ENRP's 501.
     """
@@ -129,6 +130,9 @@ def fit(
     grid = Grid.uniform(samples.shape[:-1], (network.m,) * axes)
     values, _, mask = gather(samples.astype(np.float32), grid)
     coords = corner_coordinates(grid)
+    if n_cells is not None and n_cells < len(values):
+        some = spread(len(values), n_cells)
+        values, coords, mask = values[some], coords[some], mask[some]
     shape = network.shape(axes, samples.shape[-1])
     watch = watch or Watch(None, Ticker(lambda _: None, ""))
     weights = train(
@@ -143,20 +147,26 @@ def fit(
     return Fitted(-10 * math.log10(float(np.mean(error**2))), watch.looks[-1].best_db, curve, seconds)
 
 
+def spread(n: int, wanted: int) -> np.ndarray:
+    """Indices of `wanted` of n cells in scan order: one drawn from each run of n / wanted, always the same ones."""
+    edges = np.arange(wanted + 1) * n // wanted
+    return edges[:-1] + np.random.default_rng(0).integers(0, np.diff(edges))
+
+
 def fit_kept(
     options: Options, samples: np.ndarray, network: Network, *, steps: int, seed: int | None = None,
-    bias: str | None = None, patience: int | None = None,
+    bias: str | None = None, patience: int | None = None, n_cells: int | None = None,
 ) -> Fitted:  # fmt: skip
     """`fit` of the options' seed or another, unless an earlier run of the paper's size has it."""
     seed = options.seed if seed is None else seed
     found = options.store.result(
         f"{network.name}, seed {seed}",
-        (network, steps, seed, bias, patience, digest(samples)),
+        (network, steps, seed, bias, patience, digest(samples)) + (() if n_cells is None else (n_cells,)),
         lambda watch: fit(samples, network, steps=steps, seed=seed, device=options.device, bias=bias,
-                          patience=patience, watch=watch),
+                          patience=patience, watch=watch, n_cells=n_cells),
         Fitted.load,
     )  # fmt: skip
-    options.say(f"  {network.name}: {found.last_db:.2f} dB after {steps} steps, {found.seconds:.0f} s")
+    options.say(f"  {network.name}: {found.last_db:.2f} dB after {max(found.curve)} steps, {found.seconds:.0f} s")
     return found
 
 
