@@ -260,8 +260,8 @@ def partition_suite(options: Options, sizes: PartitionSizes) -> tuple[Suite, str
     return Suite("crops", tasks, tests, shape, settings, options, marks), name
 
 
-def after_three(suite: Suite, state: meta.MetaState) -> tuple[float, float]:
-    """PSNR after the learned steps on the test crops: mean and standard deviation."""
+def after_three(suite: Suite, state: meta.MetaState, *, times: float = 1.0) -> tuple[float, float]:
+    """PSNR on the test crops, mean and standard deviation, after the steps of learned rates, taken so many times."""
     import torch
 
     device, clones = resolve_device(suite.options.device), len(suite.tasks.regions)
@@ -270,7 +270,8 @@ def after_three(suite: Suite, state: meta.MetaState) -> tuple[float, float]:
     def errors() -> Iterator[np.ndarray]:
         for some in slices(suite):
             own, at = (torch.from_numpy(a).to(device) for a in suite.tasks.networks(suite.tests[some]))
-            _, losses = meta.adapt(suite.shape, start, values=own, coords=at, rates=list(rates), clones=clones)
+            steps = [times * rate for rate in rates]
+            _, losses = meta.adapt(suite.shape, start, values=own, coords=at, rates=steps, clones=clones)
             yield losses.detach().cpu().numpy().reshape(-1, clones).sum(1)
 
     psnr = -10 * np.log10(np.concatenate(list(errors())))
@@ -291,20 +292,19 @@ def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
             curve[key].append(mean)
         rows.append((m, *(f"{mean:.2f} ± {spread:.2f}" for mean, spread in three)))
     none, test, trained = (curve[k][-1] for k in ("none", "test", "both"))
+    longer = {times: after_three(parted, alone[end], times=times)[0] for times in (1.25, 1.5, 2, 4)}
     return Outcome(
         f"after 3 steps: none {none:.2f}, partition at test {test:.2f}, in both {trained:.2f} dB",
         "PSNR: ordinary, of signals in [0, 1], not clamped; mean and standard deviation over "
-        f"{sizes.n_tests} crops. {sizes.size}×{sizes.size} crops of {name} "
-        ""
-        f"(short side {sizes.short_side}, split by photo), width {sizes.width}, depth 3, ω 30, 2×2 equal regions, "
-        "three steps of learned rates "
-        "(start "
-        f"1e-5), outer Adam 1e-4, batch 4, {end} outer steps. The paper: width 128, 256×256 crops of LSUN churches, "
-        "31,500 "
+        f"{sizes.n_tests} crops. {sizes.size}×{sizes.size} crops of {name} (short side {sizes.short_side}, split by "
+        f"photo), width {sizes.width}, depth 3, ω 30, 2×2 equal regions, three steps of learned rates (start 1e-5), "
+        f"outer Adam 1e-4, batch 4, {end} outer steps. The paper: width 128, 256×256 crops of LSUN churches, 31,500 "
         "outer steps; its figures are not recoverable. The loss is taken per image, not over the batch as in the "
-        "repository "
-        "(PAPERS 4.5), and each clone evaluates its own region only.\n\n"
-        + markdown(("outer steps", "no partition", "partition at test only", "partition in training and test"), rows),
+        "repository (PAPERS 4.5), and each clone evaluates its own region only.\n\n"
+        + markdown(("outer steps", "no partition", "partition at test only", "partition in training and test"), rows)
+        + "\nThe loss is a mean over the image, so that each of four clones takes a quarter of the step that its "
+        "region alone would ask for. Steps longer than learned, partition at test only: "
+        + ", ".join(f"×{times:g} {db:.2f} dB" for times, db in longer.items()) + ".\n",
         (
             Check("PSNR after 3 steps rises during training, no partition", " ".join(f"{v:.2f}" for v in curve["none"]),
                   falls(curve["none"][::-1])),
