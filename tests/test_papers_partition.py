@@ -39,6 +39,23 @@ def test_local_coordinates_make_many_boundaries_few() -> None:
     assert local.mean() < shared.mean() / 2
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_parts_of_a_plane_hold_its_own_samples(local: bool) -> None:
+    rng = np.random.default_rng(2)
+    down, across = steps.thresholds([2, 3], rng), steps.thresholds([5, 1], rng)
+    coords, values = steps.plane_points(across, down, side=12, parts=3, local=local)
+    axis = torch.linspace(-1, 1, 12)
+    for run in range(2):
+        rows, columns = (steps.step_signal(t[run : run + 1], axis[None])[0] for t in (down, across))
+        for part in range(9):
+            top, left = 4 * (part // 3), 4 * (part % 3)
+            for k in range(16):
+                y, x = top + k // 4, left + k % 4
+                assert values[run, part, 0, k] == rows[y] * columns[x]
+                wanted = (2 * (k // 4) / 3 - 1, 2 * (k % 4) / 3 - 1) if local else axis[[y, x]].tolist()
+                assert coords[0, part, :, k].tolist() == pytest.approx(wanted, abs=1e-6)  # float32
+
+
 def test_a_run_that_learns_nothing_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "LIMIT", 3)
     assert steps.line_steps(steps.thresholds([51, 1], np.random.default_rng(0)), width=4, seed=0).tolist() == [3, 3]

@@ -30,14 +30,18 @@ PARTS = {
     (8, 11, True): (82, 89, 105),
     (4, 32, True): (26, 40, 76),
 }
+PLANE_PARTS = {(1, True): 32, (2, False): 16, (4, False): 7, (2, True): 16, (4, True): 7}  # per axis, local -> width
 
 
 @dataclass(frozen=True)
 class Line:
-    """counts: of boundaries, QUICK_BOUNDARIES among them, each for so many signals."""
+    """counts: of boundaries, QUICK_BOUNDARIES among them, each for so many signals. side, products: of the 2-D signals
+    cut into parts, two of each."""
 
     counts: tuple[int, ...]
     repeats: int
+    side: int = 256
+    products: tuple[int, ...] = (50, 100, 150)
 
     @property
     def grows(self) -> bool:
@@ -175,12 +179,38 @@ def run_local(options: Options, sizes: Line) -> Outcome:
         "brackets what an independent numpy program gave. *Global* coordinates are the paper's code: every network "
         "sees its stretch of [−1, 1]. *Local* ones, from −1 to 1 in every part, are ENRP's and the codec's.\n\n"
         + markdown(("mean steps", "parameters", "B = 11", "B = 31", "B = 51", "time"), rows)
+        + _plane_in_parts(options, sizes)
     )
     checks = (
         Check("4 parts of width 16, local, B = 51: at most 250 steps", f"{cut:.0f}", cut <= 250),
         Check("one network, B = 51: at least 500 steps", f"{one:.0f}", one >= 500),
     )
     return Outcome(f"{one:.0f} steps whole, {cut:.0f} in 4 local parts (B = 51)", body, checks)
+
+
+def _plane_in_parts(options: Options, sizes: Line) -> str:
+    """The same in 2-D, on the signals of `run_2d`."""
+    factors = [near_square(product) for product in sizes.products for _ in range(2)]
+    rng = np.random.default_rng([options.seed, 4])
+    down, across = (thresholds([pair[axis] for pair in factors], rng) for axis in (0, 1))
+    rows = []
+    for (parts, local), width in PLANE_PARTS.items():
+        started = time.perf_counter()
+        steps = plane_steps(
+            across, down, side=sizes.side, seed=options.seed, device=options.device, width=width, parts=parts,
+            local=local,
+        )  # fmt: skip
+        kind = f"{parts} × {parts} parts, {'**local**' if local else 'global'} coordinates"
+        n = parts**2 * MlpShape(2, width, 3, 1, "siren").n_parameters
+        means = [f"{m:.0f}" for m in steps.reshape(-1, 2).mean(1)]
+        rows.append((f"{kind if parts > 1 else 'one network'}, width {width}", f"{n:,}", *means,
+                     f"{time.perf_counter() - started:.0f} s"))  # fmt: skip
+        options.say(f"  {rows[-1]}")
+    columns = [f"B = {2 * a * b + a + b}" for a, b in factors[::2]]
+    return (
+        f"\nThe same of products of two step functions, {sizes.side} × {sizes.side} samples, two signals of each:\n\n"
+        + markdown(("mean steps, 2-D", "parameters", *columns, "time"), rows)
+    )
 
 
 def _growth_text(growth: Growth, axes: int) -> str:
@@ -209,7 +239,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         (17,), "partition-local", "Partition: local against global coordinates", "not in the paper", run_local,
-        {"quick": Line(QUICK_BOUNDARIES, 2), "full": Line(QUICK_BOUNDARIES, 3)},
+        {"quick": Line(QUICK_BOUNDARIES, 2, side=64), "full": Line(QUICK_BOUNDARIES, 3)},
     ),
     Experiment(
         (18, 19), "partition-pog", "Partition: a picture whole, by grid, by segments",

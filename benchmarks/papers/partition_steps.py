@@ -14,7 +14,7 @@ import torch
 from inrcodec.fields.layers import MlpShape, forward, initial
 from inrcodec.fitting import flushed_denormals, resolve_device
 
-__all__ = ["LIMIT", "Growth", "fit_growth", "line_steps", "near_square", "plane_steps", "thresholds"]
+__all__ = ["LIMIT", "Growth", "fit_growth", "line_steps", "near_square", "plane_points", "plane_steps", "thresholds"]
 
 LIMIT = 4000  # steps at most
 ENOUGH = 0.05  # test MSE at which a run stops
@@ -95,20 +95,32 @@ def line_steps(
     return steps_until(shape, len(levels), parts, fresh, test, seed=seed, device=device)
 
 
-def plane_steps(across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int, device: str = "cpu") -> np.ndarray:
-    """The same of products of two step functions, on a side × side grid, every step on all of it."""
-    axis = torch.linspace(-1, 1, side)
-    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).reshape(1, 1, 2, -1)
-    one = axis.expand(len(across), -1)
-    signal = (step_signal(down, one).unsqueeze(2) * step_signal(across, one).unsqueeze(1)).reshape(
-        len(across), 1, 1, -1
-    )
+def plane_steps(
+    across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int, device: str = "cpu", width: int = 32,
+    parts: int = 1, local: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """The same of products of two step functions, on a side × side grid, every step on all of it; parts: per axis."""
+    coords, targets = plane_points(across, down, side=side, parts=parts, local=local)
 
     def points(runs: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return grid.expand(len(runs), -1, -1, -1), signal[runs]
+        return coords.expand(len(runs), -1, -1, -1), targets[runs]
 
-    shape = MlpShape(2, 32, 3, 1, "siren", omega=30.0)
-    return steps_until(shape, len(across), 1, points, None, seed=seed, device=device)
+    shape = MlpShape(2, width, 3, 1, "siren", omega=30.0)
+    return steps_until(shape, len(across), parts**2, points, None, seed=seed, device=device)
+
+
+def plane_points(
+    across: torch.Tensor, down: torch.Tensor, *, side: int, parts: int, local: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """coords [1, parts², 2, N] as (row, column), each part's from −1 to 1 where local; values [R, parts², 1, N]."""
+    axis, n = torch.linspace(-1, 1, side), side // parts
+    assert n * parts == side, "parts of equal size"
+    own = torch.linspace(-1, 1, n).expand(parts, -1) if local else axis.reshape(parts, n)
+    y, x = own[:, None, :, None].expand(-1, parts, -1, n), own[None, :, None, :].expand(parts, -1, n, -1)
+    one = axis.expand(len(across), -1)
+    signal = step_signal(down, one).unsqueeze(2) * step_signal(across, one).unsqueeze(1)
+    cut = signal.reshape(-1, parts, n, parts, n).transpose(2, 3)
+    return torch.stack((y, x), dim=2).reshape(1, parts**2, 2, -1), cut.reshape(len(across), parts**2, 1, -1)
 
 
 def near_square(product: int) -> tuple[int, int]:
