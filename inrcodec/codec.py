@@ -117,8 +117,8 @@ class Decoder:
         """Stored values [*shape, C], as sample_type if one is given, and the facts that go with them."""
         meta = self.header.signal
         out = lattice(replace(meta, sample_type=sample_type or meta.sample_type), settings)
-        enlarged = min(out.scale) > 1
-        macs = macs_per_sample(self.header, enlarged=enlarged) * out.meta.n_samples
+        scaled, enlarged = set(out.scale) != {1.0}, min(out.scale) > 1
+        macs = macs_per_sample(self.header, scaled=scaled, enlarged=enlarged) * out.meta.n_samples
         limit = self._max_samples * MACS_PER_VALUE
         if macs > limit:
             raise LimitError(f"output of {macs:.3g} multiplications, limit {limit:.3g} (--max-pixels raises it)")

@@ -57,22 +57,23 @@ def mlp_parameters(field: FieldSpec, axes: int, channels: int) -> int:
     return _mlp_macs(field, axes, channels) + (field.depth + 1) * field.width + outputs
 
 
-def macs_per_sample(header: Header, *, enlarged: bool = False) -> float:
+def macs_per_sample(header: Header, *, scaled: bool = False, enlarged: bool = False) -> float:
     """Multiply-accumulates per position (all channels) at scale 1, on a lattice.
 
     Cosines: separable, 2M per axis (two cells overlap), 4 per axis for the splines, the colour rotation; a synthesis
-    network sees the cosines' sum and one channel's spline, and what it answers goes through the cosines back. MLPs: one
-    network per position; a shared body runs once for all cells of one shape, the heads at every position.
+    network sees the cosines' sum and one channel's spline. MLPs: one network per position; a shared body runs once for
+    all cells of one shape, the heads at every position.
 
     A sound counts as if no cell were cut: at most this.
 
-    enlarged: at most what a position of an output above scale 1 takes, with its detail.
+    scaled: at most what a position of an output at another scale takes, where what a network answers goes back through
+    the cosines first. enlarged: above scale 1, with its detail besides.
     """
     s, f = header.signal, header.field
     if f.body == "cosine":
         cosines, splines = sum(2 * m for m in largest_cell(header)), 4 * len(f.pitch)
         network = SYNTHESIS_MACS + DELTA_MACS * f.deltas
-        correction = 2 * s.channels * cosines + splines + network if f.synthesis else 0
+        correction = (2 * s.channels * cosines * scaled + splines + network) if f.synthesis else 0
         if enlarged and f.detail:  # seen at scale 1; analysed, and evaluated, with twice the functions
             correction += s.channels * cosines * (1 + 4 * 2 + 1) + DETAIL_MACS
         return float(s.channels * (cosines + splines + s.channels) + correction)

@@ -46,8 +46,9 @@ class Search:
 
         Raises TargetError where no step meets the target.
         """
-        base = self._scored(self._first())
-        self._reference = base.trial
+        base = self._first()
+        if self._reference is not base.trial:  # the local steps that errors are measured in
+            self._reference, base = base.trial, replace(base, distortion=None)
         self._tried.add((base.trial.field.grid.name, base.trial.field.spec.synthesis))
         self._trial_s = (time.monotonic() - self.started) / self._n_trials
         best = self._climb(base)
@@ -58,24 +59,22 @@ class Search:
         stream = best.trial.stream
         return replace(stream, header=replace(stream.header, quality_mdb=milli_db))
 
-    def _first(self) -> Trial:
-        """The base candidate at the step asked for, with cells that suit the signal at this step. With a target, the
-        step is the one at which the usual cells meet it, and then found again for the others."""
-        step, trial = self.base.field.initial_step(self.base.fitted, self.settings), None
-        if self._has_target:
-            trial = self._meet(self.base, step)
-            step, self._trial_s = trial.step, (time.monotonic() - self.started) / self._n_trials
-            if self._out_of_time():
-                return trial
-        candidate = suited(self.base, self.signal, self.settings, step)
-        if trial is None:
-            return self._meet(candidate, step)
-        if candidate is self.base:
-            return trial
+    def _first(self) -> _Scored:
+        """The base candidate at the step asked for, with cells that suit the signal at this step. With a target, that
+        is the step at which the usual cells meet it; the others meet it anew, and the better file is kept."""
+        base, step = self.base, self.base.field.initial_step(self.base.fitted, self.settings)
+        if not self._has_target:
+            return self._scored(self._meet(suited(base, self.signal, self.settings, step), step))
+        usual = self._scored(self._meet(base, step))
+        self._reference, self._trial_s = usual.trial, (time.monotonic() - self.started) / self._n_trials
+        candidate = suited(base, self.signal, self.settings, usual.trial.step)
+        if candidate is base or self._out_of_time():
+            return usual
         try:
-            return self._meet(candidate, step)
+            other = self._scored(self._meet(candidate, usual.trial.step))
         except TargetError:
-            return trial
+            return usual
+        return min(usual, other, key=self._cost)
 
     def _climb(self, best: _Scored) -> _Scored:
         """Stage after stage; at effort 9 again, for what one stage chose is new ground for the others."""

@@ -13,9 +13,10 @@ from PIL import Image
 
 import inrcodec
 from inrcodec import api
+from inrcodec import effort as effort_module
 from inrcodec.effort import BIT
 from inrcodec.entropy.dependent import HALF_STEP
-from inrcodec.fields import make_field
+from inrcodec.fields import make_field, sizes
 from inrcodec.fields.cosine import CosineField
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
@@ -98,6 +99,27 @@ def test_cells_suit_the_step_that_a_target_asks_for() -> None:
     data = inrcodec.encode(picture, bits_per_sample=0.25, effort=1)
     assert max(api.open(data).header.cells) < 12
     assert 0.9 * 0.25 < 8 * len(data) / 192**2 <= 0.25
+
+
+def test_with_a_target_the_better_of_two_files_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[100:228, 150:278]
+    found = inrcodec.encode(picture, psnr_db=28, tune="psnr", effort=2)
+    monkeypatch.setattr(effort_module, "suited", lambda base, *_: base)
+    assert len(found) <= len(inrcodec.encode(picture, psnr_db=28, tune="psnr", effort=2))
+
+
+@pytest.mark.parametrize("shape", [(4000, 6000), (6000, 4000), (96, 100_000), (100_000, 33), (1080, 1920), (40, 17)])
+def test_pieces_of_a_picture_lie_all_over_it_and_are_bounded(shape: tuple[int, int]) -> None:
+    grid = Grid.fitting(shape)
+    pieces = list(sizes._pieces(grid))
+    edges = [[(b[first], b[stop]) for b, (first, stop) in zip(grid.borders, piece, strict=True)] for piece in pieces]
+    looked_at = sum((b - a) * (d - c) for (a, b), (c, d) in edges)
+    assert min(shape[0] * shape[1], sizes.MOST_SAMPLES) * 0.3 < looked_at < 1.5 * sizes.MOST_SAMPLES
+    for axis, n in enumerate(shape):
+        spans = [e[axis] for e in edges]
+        assert all(0 <= a < b <= n for a, b in spans)
+        for at in (0.15, 0.5, 0.85) if n > 3 * sizes.PIECE else ():
+            assert min(abs((a + b) / 2 / n - at) for a, b in spans) < 0.2
 
 
 def test_sounds_choose_their_cells_too() -> None:

@@ -132,13 +132,16 @@ def test_a_region_needs_no_cell_beyond_those_it_asks_for(detailed: bytes) -> Non
         np.testing.assert_array_equal(some, decoder.render(weights, settings)[0])
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.6])
-def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float) -> None:
+@pytest.mark.parametrize(("scale", "at_samples"), [(1.0, True), (1.0, False), (0.6, True)])
+def test_heads_take_up_the_residual_at_every_sample(picture: bytes, scale: float, at_samples: bool) -> None:
+    """Whether it is added to the samples asked for or goes through the heads."""
     decoder, weights = decoded(picture)
     field, axes, one = decoder.field, everywhere(decoder), (1.0, 1.0)
     assert isinstance(field, cosine.CosineField)
     before = copy.deepcopy(weights)
-    corrected = field.correct(weights, axes, (scale, scale))
+    ends = [np.array([0.0, len(x)]) for x in axes]
+    corrected = field.correct(weights, axes if at_samples else ends, (scale, scale))
+    assert (corrected.heads is weights.heads) == (corrected.detail is not None) == (at_samples and scale == 1)
     detail, smooth = field.linear(weights, axes, one)
     spans = [(0, len(x)) for x in axes]
     step = field.local_step(weights, axes)
@@ -312,7 +315,10 @@ def test_sounds_and_arrays_have_no_network() -> None:
 def test_one_row_of_large_cells_is_seen_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.random.default_rng(3).integers(0, 256, (300, 40, 3), np.uint8)
     data = inrcodec.encode(picture, grid="1x2", quality=40)
-    whole = inrcodec.open(data).decode(scale=2)
+    whole = {scale: inrcodec.open(data).decode(scale=scale) for scale in (1, 2)}
     monkeypatch.setattr(bases, "BLOCK_VALUES", 1)
     monkeypatch.setattr(synthesis, "STRIP_ROWS", 16)
-    np.testing.assert_array_equal(inrcodec.open(data).decode(scale=2), whole)
+    for scale, values in whole.items():
+        np.testing.assert_array_equal(inrcodec.open(data).decode(scale=scale), values)
+    some = inrcodec.open(data).decode(region=(3, 41, 30, 77))
+    np.testing.assert_array_equal(some, whole[1][41:118, 3:33])

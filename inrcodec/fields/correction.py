@@ -46,6 +46,15 @@ class CosineWeights:
         assert self.facts is not None
         return self.facts[1:]
 
+    def detail_at(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """`detail` at some of its samples, float64."""
+        assert self.detail is not None
+        spans, n = samples_of(axes), self.detail.shape
+        assert spans is not None
+        inside = [(a - start, b - start) for (a, b), start in zip(spans, self.start, strict=True)]
+        assert all(0 <= a <= b <= m for (a, b), m in zip(inside, n, strict=False))
+        return self.detail[tuple(slice(*span) for span in inside)].astype(np.float64)
+
 
 class Correction:
     """The networks of one field."""
@@ -65,7 +74,7 @@ class Correction:
         detail = self.detail if min(scale) > 1 else None
         if weights.facts is None or min(scale) < synthesis.MIN_SCALE:
             return weights
-        spans = _samples(axes) if set(scale) == {1.0} else None
+        spans = samples_of(axes) if set(scale) == {1.0} else None
         if self.network is not None and spans is not None:
             return self._at_samples(weights, spans)
         cells = self._touching(axes)
@@ -206,7 +215,7 @@ class Correction:
         return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
 
 
-def _samples(axes: Sequence[np.ndarray]) -> list[Span] | None:
+def samples_of(axes: Sequence[np.ndarray]) -> list[Span] | None:
     """The samples whose centres the positions are, if they are nothing else."""
     spans = [(int(x[0]), int(x[0]) + len(x)) for x in axes]
     same = all(np.array_equal(x, c) for x, c in zip(axes, centres(spans), strict=True))

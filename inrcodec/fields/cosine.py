@@ -277,6 +277,7 @@ class CosineField(Field):
         return (values + smooth) @ self._rotation + self._centre
 
     def sample(self, weights: CosineWeights, coords: np.ndarray) -> np.ndarray:
+        assert weights.detail is None  # they are good for samples alone
         per_point = self.signal.channels * int(np.prod([2 * m for m in weights.heads.shape[1 : 1 + coords.shape[1]]]))
         run = max(1, BLOCK_VALUES // per_point)
         cosines, times = self._correction.functions_of(weights.heads)
@@ -295,9 +296,7 @@ class CosineField(Field):
         """The cosines' sum and the smooth level, [*n, C] on rotated channels."""
         smooth = self._smooth_at(weights, axes)
         if weights.detail is not None:
-            starts = (int(x[0]) - a for x, a in zip(axes, weights.start, strict=True))
-            at = tuple(slice(a, a + len(x)) for a, x in zip(starts, axes, strict=True))
-            return weights.detail[at].astype(np.float64), smooth
+            return weights.detail_at(axes), smooth
         cosines, times = self._correction.functions_of(weights.heads)
         if times > 1:  # what the output cannot hold is left out already
             scale = (1.0,) * len(axes)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod, sqrt
 
 import numpy as np
 
@@ -18,7 +21,7 @@ __all__ = ["Picture", "suited_cells"]
 
 SIZES = (20, 24, 28, 32)  # samples per axis, beside those of the grid that was fitted
 FAVOUR = 0.01  # share of a picture's bytes that twice as large cells may cost more by the formula, for it errs
-STRIP, MOST_SAMPLES = 96, 2**19  # rows looked at in one piece; samples looked at in all, about
+PIECE, MOST_SAMPLES = 128, 2**19  # samples per axis looked at in one piece of a large picture, and in all, about
 
 
 @dataclass(frozen=True)
@@ -38,36 +41,49 @@ def suited_cells(picture: Picture, grid: Grid, quantiser: Quantiser) -> tuple[in
     grids = [grid, *(Grid.uniform(grid.shape, c) for c in dict.fromkeys(counts) if min(c) > 1)]
     found = [_estimate(picture, g, quantiser) for g in grids]
     own, bits = found[0]
+    unit = max(BIT * bits, BIT * own, 1e-30)  # next to nothing may be coded
     gains = [
-        (own - cost) / max(BIT * bits, 1e-30) + FAVOUR * np.log2(grid.n_cells / g.n_cells) / len(grid.cells)
+        (own - cost) / unit + FAVOUR * np.log2(grid.n_cells / g.n_cells) / len(grid.cells)
         for g, (cost, _) in zip(grids, found, strict=True)
     ]
     return grids[int(np.argmax(gains))].cells
 
 
 def _estimate(picture: Picture, grid: Grid, quantiser: Quantiser) -> tuple[float, float]:
-    """Cost and bits per sample on a grid, by the formula, from strips of rows."""
+    """Cost and bits per sample on a grid, by the formula, from pieces of the picture."""
     steps, cosines = StepSizes(grid, picture.splines), Cosines(grid)
     unit, factors = steps.of_heads(quantiser), steps.masking(picture.masking)
     cost = bits = n_samples = 0.0
-    for rows in _strips(grid):
-        cells = (rows, *((0, m) for m in grid.cells[1:]))
+    for cells in _pieces(grid):
         spans = cosines.reach(cells)
-        values = picture.samples[slice(*spans[0])] - picture.splines.evaluate(picture.knots, centres(spans))
-        sizes = np.abs(cosines.analyse(values, cells)) / (unit * factors[slice(*rows)])
+        samples = picture.samples[tuple(slice(*span) for span in spans)]
+        values = samples - picture.splines.evaluate(picture.knots, centres(spans))
+        sizes = np.abs(cosines.analyse(values, cells)) / (unit * factors[tuple(slice(*span) for span in cells)])
         each = costs(sizes)
         cost += float(each.sum())
         bits += float((each[each < sizes**2] - ERROR).sum()) / BIT
-        borders = grid.borders[0]
-        n_samples += (borders[rows[1]] - borders[rows[0]]) * float(np.prod(grid.shape[1:]))
+        n_samples += prod(b[stop] - b[first] for b, (first, stop) in zip(grid.borders, cells, strict=True))
     return cost / n_samples, bits / n_samples
 
 
-def _strips(grid: Grid) -> Iterator[Span]:
-    """Runs of rows of cells, evenly over the picture: all of a small one, fewer of large ones."""
-    n, borders = grid.shape[0], np.asarray(grid.borders[0])
-    every = max(1, round(n * float(np.prod(grid.shape[1:])) / MOST_SAMPLES))
-    for start in range(0, n, STRIP * every):
-        first, stop = np.searchsorted(borders, [start, start + STRIP]).tolist()
-        if (stop := min(stop, grid.cells[0])) > first:
-            yield first, stop
+def _pieces(grid: Grid) -> Iterator[tuple[Span, ...]]:
+    """Runs of cells on both axes: all of a small picture, of a large one pieces that lie evenly over it."""
+    rows, columns = grid.shape
+    if rows * columns <= MOST_SAMPLES:
+        yield tuple((0, m) for m in grid.cells)
+        return
+    wanted = MOST_SAMPLES // PIECE**2
+    most = (-(-rows // PIECE), -(-columns // PIECE))
+    down = min(max(1, round(sqrt(wanted * rows / columns))), most[0])
+    counts = (down, min(max(1, round(wanted / down)), most[1]))
+    spans = [
+        [_cells_at(b, max(0, round((i + 0.5) * n / k - PIECE / 2))) for i in range(k)]
+        for b, n, k in zip(grid.borders, grid.shape, counts, strict=True)
+    ]
+    yield from product(*spans)
+
+
+def _cells_at(borders: Sequence[int], start: int) -> Span:
+    """The cells that begin in a piece from `start` on, at least one."""
+    first = min(bisect_left(borders, start), len(borders) - 2)
+    return first, max(min(bisect_left(borders, start + PIECE), len(borders) - 1), first + 1)
