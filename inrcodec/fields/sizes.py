@@ -74,7 +74,7 @@ def _pieces(grid: Grid) -> Iterator[tuple[Span, ...]]:
         return
     wanted = MOST_SAMPLES // PIECE**2
     most = (-(-rows // PIECE), -(-columns // PIECE))
-    down = min(max(1, round(sqrt(wanted * rows / columns))), most[0])
+    down = min(max(1, round(sqrt(wanted * rows / columns))), wanted, most[0])
     counts = (down, min(max(1, round(wanted / down)), most[1]))
     spans = [
         [_cells_at(b, max(0, round((i + 0.5) * n / k - PIECE / 2))) for i in range(k)]
