@@ -167,7 +167,7 @@ class CosineField(Field):
         if self.signal.kind != "image" or fitted.spline is None:
             return self.grid.cells
         picture = Picture(fitted.samples, fitted.spline, fitted.masking, self._splines)
-        return suited_cells(picture, self.grid, quantiser)
+        return suited_cells(picture, self.grid, quantiser, quick=fitted.quick)
 
     def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
         codes: list[np.ndarray] = []

@@ -14,7 +14,7 @@ from ..grid import Grid
 from ..quantize import BIT
 from ..stream import Quantiser
 from .bases import Cosines, Span, Splines, centres
-from .estimate import ERROR, costs
+from .estimate import total
 from .steps import StepSizes
 
 __all__ = ["Picture", "suited_cells"]
@@ -33,11 +33,16 @@ class Picture:
     masking: np.ndarray | None
     splines: Splines
 
+    def detail(self, spans: Sequence[Span]) -> np.ndarray:
+        """What the smooth level leaves of the samples in spans."""
+        samples = self.samples[tuple(slice(*span) for span in spans)]
+        return samples - self.splines.evaluate(self.knots, centres(spans))
 
-def suited_cells(picture: Picture, grid: Grid, quantiser: Quantiser) -> tuple[int, ...]:
+
+def suited_cells(picture: Picture, grid: Grid, quantiser: Quantiser, *, quick: bool) -> tuple[int, ...]:
     """Cells per axis of the grid of least cost by the formula, less FAVOUR for every doubling of their size. grid: one
-    of the rivals."""
-    counts = [tuple(round(n / size) for n in grid.shape) for size in SIZES]
+    of the rivals; quick: of only half the others."""
+    counts = [tuple(round(n / size) for n in grid.shape) for size in SIZES[quick :: 1 + quick]]
     grids = [grid, *(Grid.uniform(grid.shape, c) for c in dict.fromkeys(counts) if min(c) > 1)]
     found = [_estimate(picture, g, quantiser) for g in grids]
     own, bits = found[0]
@@ -55,13 +60,11 @@ def _estimate(picture: Picture, grid: Grid, quantiser: Quantiser) -> tuple[float
     unit, factors = steps.of_heads(quantiser), steps.masking(picture.masking)
     cost = bits = n_samples = 0.0
     for cells in _pieces(grid):
-        spans = cosines.reach(cells)
-        samples = picture.samples[tuple(slice(*span) for span in spans)]
-        values = samples - picture.splines.evaluate(picture.knots, centres(spans))
-        sizes = np.abs(cosines.analyse(values, cells)) / (unit * factors[tuple(slice(*span) for span in cells)])
-        each = costs(sizes)
-        cost += float(each.sum())
-        bits += float((each[each < sizes**2] - ERROR).sum()) / BIT
+        detail = picture.detail(cosines.reach(cells))
+        sizes = np.abs(cosines.analyse(detail, cells)) / (unit * factors[tuple(slice(*span) for span in cells)])
+        of_piece = total(sizes)
+        cost += of_piece[0]
+        bits += of_piece[1]
         n_samples += prod(b[stop] - b[first] for b, (first, stop) in zip(grid.borders, cells, strict=True))
     return cost / n_samples, bits / n_samples
 
