@@ -150,7 +150,7 @@ def test_cost_of_the_default_grid_is_worked_by_hand() -> None:
     header = api.open(api.encode(np.zeros((32, 48, 3), np.uint8), synthesis="off")).header
     # 3 channels of 2 · 16 cosines and 4 splines on each of two axes, and the 3 × 3 rotation
     assert macs_per_sample(header) == 3 * (2 * 32 + 2 * 4) + 9
-    # there and back through the cosines, the spline of the steps, and the network
+    # the spline of the steps and the network; at other scales there and back through the cosines
     corrected = replace(header, field=replace(header.field, synthesis=NUMBER))
     assert macs_per_sample(corrected) == macs_per_sample(header) + 2 * 4 + SYNTHESIS_MACS
     assert macs_per_sample(corrected, scaled=True) == macs_per_sample(corrected) + 2 * 3 * 2 * 32
