@@ -49,10 +49,10 @@ class CosineWeights:
     def detail_at(self, axes: Sequence[np.ndarray]) -> np.ndarray:
         """`detail` at some of its samples, float64."""
         assert self.detail is not None
-        spans, n = samples_of(axes), self.detail.shape
+        spans = _samples_of(axes)
         assert spans is not None
         inside = [(a - start, b - start) for (a, b), start in zip(spans, self.start, strict=True)]
-        assert all(0 <= a <= b <= m for (a, b), m in zip(inside, n, strict=False))
+        assert all(0 <= a <= b <= n for (a, b), n in zip(inside, self.detail.shape[:-1], strict=True))
         return self.detail[tuple(slice(*span) for span in inside)].astype(np.float64)
 
 
@@ -74,7 +74,7 @@ class Correction:
         detail = self.detail if min(scale) > 1 else None
         if weights.facts is None or min(scale) < synthesis.MIN_SCALE:
             return weights
-        spans = samples_of(axes) if set(scale) == {1.0} else None
+        spans = _samples_of(axes) if set(scale) == {1.0} else None
         if self.network is not None and spans is not None:
             return self._at_samples(weights, spans)
         cells = self._touching(axes)
@@ -138,22 +138,20 @@ class Correction:
         """Corrected for the samples in spans alone."""
         network = self.adapted(weights)
         values = np.empty((*(b - a for a, b in spans), len(weights.heads)), np.float32)
-        seen: list[tuple[Sequence[Span], np.ndarray]] = []
-
-        def see(around: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            detail, step = self.seen(weights, around)
-            seen.append((around, detail))
-            return detail, step
-
-        for strip in self.strips(spans):
-            inner = [strip, *spans[1:]]
-            residual = synthesis.residual(network, weights.condition, inner, self._signal.shape, see)
-            around, detail = seen.pop()
-            detail = detail[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(inner, around, strict=True))]
-            detail[..., : residual.shape[-1]] += residual
-            values[strip[0] - spans[0][0] : strip[1] - spans[0][0]] = detail
+        for first, stop in self.strips(spans):
+            at = slice(first - spans[0][0], stop - spans[0][0])
+            values[at] = self._corrected_detail(network, weights, [(first, stop), *spans[1:]])
         start = tuple(a for a, _ in spans)
         return CosineWeights(weights.smooth, weights.heads, detail=values, start=start)
+
+    def _corrected_detail(self, network: Network, weights: CosineWeights, spans: Sequence[Span]) -> np.ndarray:
+        """At the samples in spans, with the network's residual, [*n, C]."""
+        around = synthesis.seen(network, spans, self._signal.shape)
+        detail, step = self.seen(weights, around)
+        residual = synthesis.residual(network, weights.condition, spans, self._signal.shape, lambda _: (detail, step))
+        inner = detail[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, around, strict=True))]
+        inner[..., : residual.shape[-1]] += residual
+        return inner
 
     def adapted(self, weights: CosineWeights) -> Network:
         """The synthesis network, with the file's own deltas."""
@@ -215,7 +213,7 @@ class Correction:
         return [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
 
 
-def samples_of(axes: Sequence[np.ndarray]) -> list[Span] | None:
+def _samples_of(axes: Sequence[np.ndarray]) -> list[Span] | None:
     """The samples whose centres the positions are, if they are nothing else."""
     spans = [(int(x[0]), int(x[0]) + len(x)) for x in axes]
     same = all(np.array_equal(x, c) for x, c in zip(axes, centres(spans), strict=True))
