@@ -101,6 +101,13 @@ def test_cells_suit_the_step_that_a_target_asks_for() -> None:
     assert 0.9 * 0.25 < 8 * len(data) / 192**2 <= 0.25
 
 
+def test_without_time_to_meet_a_target_twice_the_usual_cells_are_kept() -> None:
+    picture = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[:192, :192]
+    data = inrcodec.encode(picture, bits_per_sample=0.25, effort=1, time_limit_s=0.01)
+    assert api.open(data).header.cells == (12, 12)
+    assert 0.9 * 0.25 < 8 * len(data) / 192**2 <= 0.25
+
+
 def test_with_a_target_the_better_of_two_files_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.asarray(Image.open(SAMPLES / "coffee.png").convert("RGB"))[100:228, 150:278]
     found = inrcodec.encode(picture, psnr_db=28, tune="psnr", effort=2)

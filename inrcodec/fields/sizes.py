@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod, sqrt
 
@@ -44,7 +45,8 @@ def suited_cells(picture: Picture, grid: Grid, quantiser: Quantiser, *, quick: b
     of the rivals; quick: of only half the others."""
     counts = [tuple(round(n / size) for n in grid.shape) for size in SIZES[quick :: 1 + quick]]
     grids = [grid, *(Grid.uniform(grid.shape, c) for c in dict.fromkeys(counts) if min(c) > 1)]
-    found = [_estimate(picture, g, quantiser) for g in grids]
+    detail = lru_cache(maxsize=1)(picture.detail)  # of a small picture the same for all grids: the whole of it
+    found = [_estimate(picture, detail, g, quantiser) for g in grids]
     own, bits = found[0]
     unit = max(BIT * bits, BIT * own, 1e-30)  # next to nothing may be coded
     gains = [
@@ -54,14 +56,16 @@ def suited_cells(picture: Picture, grid: Grid, quantiser: Quantiser, *, quick: b
     return grids[int(np.argmax(gains))].cells
 
 
-def _estimate(picture: Picture, grid: Grid, quantiser: Quantiser) -> tuple[float, float]:
-    """Cost and bits per sample on a grid, by the formula, from pieces of the picture."""
+def _estimate(
+    picture: Picture, detail: Callable[[tuple[Span, ...]], np.ndarray], grid: Grid, quantiser: Quantiser
+) -> tuple[float, float]:
+    """Cost and bits per sample on a grid, by the formula, from pieces of the picture, whose `detail` it is."""
     steps, cosines = StepSizes(grid, picture.splines), Cosines(grid)
     unit, factors = steps.of_heads(quantiser), steps.masking(picture.masking)
     cost = bits = n_samples = 0.0
     for cells in _pieces(grid):
-        detail = picture.detail(cosines.reach(cells))
-        sizes = np.abs(cosines.analyse(detail, cells)) / (unit * factors[tuple(slice(*span) for span in cells)])
+        weights = cosines.analyse(detail(cosines.reach(cells)), cells)
+        sizes = np.abs(weights) / (unit * factors[tuple(slice(*span) for span in cells)])
         of_piece = total(sizes)
         cost += of_piece[0]
         bits += of_piece[1]
