@@ -94,8 +94,8 @@ def decode(
     if folder or output is None:
         refuse_collisions((s, _stem(s, relative, output, folder)) for s, relative in inputs)
     plan = _Plan(settings, output, file_format, depth, partial, prior, folder, how)
-    one_by_one = any(source == "-" for source, _ in inputs)
-    run_jobs(functools.partial(_decode_one, plan), inputs, 1 if one_by_one else how.jobs)
+    at_once = how.of(len(inputs), one_by_one=any(source == "-" for source, _ in inputs))
+    run_jobs(functools.partial(_decode_one, plan), inputs, *at_once)
 
 
 def _decode_one(plan: _Plan, item: tuple[str, Path]) -> None:

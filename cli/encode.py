@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,8 +212,10 @@ def encode(
     folder = wants_folder(output, len(files))
     jobs = [(source, _target(source, relative, output, folder)) for source, relative in files]
     refuse_collisions(jobs)
-    plan = _Plan(settings, search, metadata, max_pixels, folder, how)
-    run_jobs(partial(_encode_one, plan), jobs, 1 if any(source == "-" for source, _ in jobs) else how.jobs)
+    at_once = how.of(len(jobs), one_by_one=any(source == "-" for source, _ in jobs))
+    if at_once[0] > 1:
+        how = replace(how, progress=False)  # bars of several processes would overwrite each other
+    run_jobs(partial(_encode_one, _Plan(settings, search, metadata, max_pixels, folder, how)), jobs, *at_once)
 
 
 def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
@@ -230,8 +232,7 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
 
     signal = read_signal(source, max_samples=plan.max_values)
     n_source = Path(source).stat().st_size if source != "-" else 0
-    progress = how.progress if how.jobs == 1 else False  # bars of several processes would overwrite each other
-    with naming_input(source), stage_reporter(source, progress, how.quiet, signal.meta) as shown:
+    with naming_input(source), stage_reporter(source, how.progress, how.quiet, signal.meta) as shown:
         settings = plan.settings
         on_step = telling_stages(source, shown) if how.verbose and not how.quiet else shown
         if plan.search is not None:

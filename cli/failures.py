@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ EXIT_IO = 5
 EXIT_BUG = 70  # as sysexits.h has it
 EXIT_INTERRUPTED = 130
 DEBUG = "INRCODEC_DEBUG"  # set, it shows the traceback of what we did not foresee
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Item = TypeVar("Item")
 
@@ -49,13 +47,18 @@ def run_command(group: click.Group, args: Sequence[str]) -> int:
         return _report(error)
 
 
-def run_jobs(work: Callable[[Item], None], items: Sequence[Item], jobs: int) -> None:
-    """work on every item, at most `jobs` at a time in processes of their own (work and items are then pickled). A
-    failure is said at once and does not stop the rest; at the end, exits with the one item's own code, or with 1."""
-    if min(jobs, len(items)) > 1:
-        codes = _in_processes(work, items, min(jobs, len(items)))
+def run_jobs(work: Callable[[Item], None], items: Sequence[Item], files: int = 1, parts: int = 1) -> None:
+    """work on every item, at most `files` at a time in processes of their own (work and items are then pickled), or
+    one by one with up to `parts` processes for what is large. A failure is said at once and does not stop the rest; at
+    the end, exits with the one item's own code, or with 1."""
+    attempt = functools.partial(_attempt, work)
+    if files == parts == 1:
+        codes = [attempt(item) for item in items]
     else:
-        codes = [_attempt(work, item) for item in items]
+        from inrcodec.workers import spread, workers
+
+        with workers(max(files, parts)):
+            codes = list(spread(attempt, items)) if files > 1 else [attempt(item) for item in items]
     failed = [code for code in codes if code]
     if failed:
         raise click.exceptions.Exit(failed[0] if len(items) == 1 else EXIT_SOME_FAILED)
@@ -70,49 +73,6 @@ def _attempt(work: Callable[[Item], None], item: Item) -> int:
     except Exception as error:
         _drop_output(error)
         return _report(error)
-
-
-def _in_processes(work: Callable[[Item], None], items: Sequence[Item], jobs: int) -> list[int]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    share = str(max(1, (os.cpu_count() or 1) // jobs))
-    for name in THREADS:  # read by the children as they start
-        os.environ.setdefault(name, share)
-    # children inherit that Ctrl-C is ignored, and are ended by us: they would each print a traceback
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent)
-        futures = [pool.submit(functools.partial(_attempt, work), item) for item in items]
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler if handler is None else handler)
-    try:
-        codes = [future.result() for future in futures]
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise MemoryError("a process was killed, probably for want of memory; --jobs 1 needs less") from None
-        raise
-    pool.shutdown()
-    return codes
-
-
-def _end_with_parent() -> None:
-    """In a child: even a parent that was killed leaves no process behind."""
-    import multiprocessing
-    import threading
-    from multiprocessing.connection import wait
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        wait([parent.sentinel])
-        os._exit(EXIT_IO)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _report(error: Exception) -> int:

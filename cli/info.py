@@ -25,7 +25,7 @@ def info(*, files: tuple[str, ...], as_json: bool, partial: bool, recursive: boo
       inrcodec info *.inr --json | jq .bits_per_position
     """
     inputs = [source for source, _ in find_inputs(files, recursive, lambda p: p.suffix.lower() == ".inr")]
-    run_jobs(functools.partial(_info_one, as_json, partial), inputs, 1)
+    run_jobs(functools.partial(_info_one, as_json, partial), inputs)
 
 
 def _info_one(as_json: bool, partial: bool, source: str) -> None:

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 STREAM = "-"
+MAX_WORKERS = 8  # for one file, where nobody says how many: each takes memory
 
 
 class _Bytes(click.ParamType[int]):
@@ -75,10 +76,17 @@ class How:
     force: bool = False
     no_overwrite: bool = False
     recursive: bool = False
-    jobs: int = 1
+    jobs: int | None = None  # None: files one by one, tiles of a large one on all cores
     progress: bool | None = None
     quiet: bool = False
     verbose: bool = False
+
+    def of(self, n_files: int, *, one_by_one: bool = False) -> tuple[int, int]:
+        """(files at a time, processes for the tiles of each)"""
+        if self.jobs is None:
+            return 1, min(_cores(), MAX_WORKERS)
+        files = 1 if one_by_one else min(self.jobs, n_files)
+        return files, 1 if files > 1 else self.jobs
 
 
 def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,12 +119,13 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(
-        *, recursive: bool, jobs: int, progress: bool | None, quiet: bool, verbose: bool,
+        *, recursive: bool, jobs: int | None, progress: bool | None, quiet: bool, verbose: bool,
         force: bool = False, no_overwrite: bool = False, **others: Any,
     ) -> Any:  # fmt: skip
         if force and no_overwrite:
             raise click.UsageError("-f/--force and -n/--no-overwrite exclude each other")
-        return command(how=How(force, no_overwrite, recursive, jobs or _cores(), progress, quiet, verbose), **others)
+        jobs = _cores() if jobs == 0 else jobs
+        return command(how=How(force, no_overwrite, recursive, jobs, progress, quiet, verbose), **others)
 
     options = (
         click.option("-r", "--recursive", is_flag=True, help="Take folders, with the files in them."),
@@ -124,9 +133,9 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "-j",
             "--jobs",
             type=click.IntRange(0, 1024),
-            default=1,
             metavar="N",
-            help="Work on N files at a time; 0 for one per core.  [default: 1]",
+            help="Use N processes, on several files at a time or on the parts of a large one; 0 for one per core."
+            "  [default: one file at a time, its parts on all cores]",
         ),
         click.option("--progress/--no-progress", default=None, help="Show progress.  [if stderr is a terminal]"),
         click.option("--quiet", is_flag=True, help="Only say what goes wrong."),

@@ -22,7 +22,8 @@ def verify(*, files: tuple[str, ...], prior: str | None, max_pixels: int, how: H
       inrcodec verify -r archive/ --quiet --jobs 4
     """
     inputs = [source for source, _ in find_inputs(files, how.recursive, lambda p: p.suffix.lower() == ".inr")]
-    run_jobs(functools.partial(_verify_one, how, max_pixels, prior), inputs, 1 if "-" in inputs else how.jobs)
+    at_once = how.of(len(inputs), one_by_one="-" in inputs)
+    run_jobs(functools.partial(_verify_one, how, max_pixels, prior), inputs, *at_once)
 
 
 def _verify_one(how: How, max_values: int, prior: str | None, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,9 @@ from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 from .trellis import Prices, best_path
+from .workers import spread
+
+Tile = tuple[tuple[int, int], ...]  # (start, stop) per axis of cells
 
 __all__ = ["BIT", "LARGEST_KNOT", "ROUNDS", "rate_optimal", "reconsidered", "to_codes"]
 
@@ -49,10 +53,48 @@ def rate_optimal(
     so many rounds. quick: pictures' prices are those of plain sums of neighbours, not of learned contexts. splits:
     flags [2^levels − 1, cells], where cells are cut.
     """
-    chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
+    order = _Order(layout, trade, quick, rounds)
+    areas = tiles(layout.cells)
+    tasks = [(order, tile, scaled[_at(tile)], None if splits is None else splits[:, slice(*tile[0])]) for tile in areas]
     result = np.empty(scaled.shape, np.int32)
+    for tile, codes in zip(areas, spread(_chosen, tasks), strict=True):
+        result[_at(tile)] = codes
+    return result
+
+
+def reconsidered(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.ndarray:
+    """One more round of the search for dependent codes, from those chosen before. scaled: the same weights, or others
+    that are near to them."""
+    areas = tiles(layout.cells)
+    tasks = [(layout, trade, tile, codes[_at(tile)], scaled[_at(tile)]) for tile in areas]
+    result = np.empty(codes.shape, np.int32)
+    for tile, found in zip(areas, spread(_reconsidered, tasks), strict=True):
+        result[_at(tile)] = found
+    return result
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is asked of every tile: see rate_optimal."""
+
+    layout: TensorLayout
+    trade: float
+    quick: bool
+    rounds: int
+
+
+def _at(tile: Tile) -> tuple[Any, ...]:
+    """Index of a tile in weights and codes."""
+    return (..., *(slice(a, b) for a, b in tile))
+
+
+def _chosen(task: tuple[_Order, Tile, np.ndarray, np.ndarray | None]) -> np.ndarray:
+    """Codes of a tile."""
+    order, tile, scaled, splits = task
+    layout, trade = order.layout, order.trade
+    chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
     kind = tile_kind(layout)
-    if quick and kind == "learned":
+    if order.quick and kind == "learned":
         kind = "cosine"
     price = trade * _bits(kind)
 
@@ -66,33 +108,24 @@ def rate_optimal(
         upper[near] -= excess**2 + price[row, v] > (1 - excess) ** 2 + price[row, v - 1]
         return to_codes(np.copysign(upper, weights))
 
-    order = Diagonals(layout.frequencies)
-    prices = _prices(trade) if layout.dependent else None
-    for tile in tiles(layout.cells):
-        part = Part(0, tile, 0, layout.n_diagonals)
-        index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        model = _open(chosen[index], layout, part, kind, splits=None if splits is None else splits[:, index[-1]])
-        stops = np.full(layout.channels, layout.n_diagonals)
-        if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
-            stops = order.stops(np.abs(chosen[index]) >= 0.5, 0, layout.n_diagonals)
-        model.run(0, layout.n_diagonals, stops, choose)
-        codes = chosen[index].astype(np.int32)
-        if prices is not None:
-            codes = 2 * np.clip(codes, -(2**20), 2**20)  # contexts see no further
-            for _ in range(rounds):
-                codes = _path(codes, scaled[index], layout, part, prices)
-        result[index] = codes
-    return result
+    part = Part(0, tile, 0, layout.n_diagonals)
+    model = _open(chosen, layout, part, kind, splits=splits)
+    stops = np.full(layout.channels, layout.n_diagonals)
+    if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
+        stops = Diagonals(layout.frequencies).stops(np.abs(chosen) >= 0.5, 0, layout.n_diagonals)
+    model.run(0, layout.n_diagonals, stops, choose)
+    codes = chosen.astype(np.int32)
+    if layout.dependent:
+        prices = _prices(trade)
+        codes = 2 * np.clip(codes, -(2**20), 2**20)  # contexts see no further
+        for _ in range(order.rounds):
+            codes = _path(codes, scaled, layout, part, prices)
+    return codes
 
 
-def reconsidered(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.ndarray:
-    """One more round of the search for dependent codes, from those chosen before. scaled: the same weights, or others
-    that are near to them."""
-    result, prices = np.empty(codes.shape, np.int32), _prices(trade)
-    for tile in tiles(layout.cells):
-        index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in tile))
-        result[index] = _path(codes[index], scaled[index], layout, Part(0, tile, 0, layout.n_diagonals), prices)
-    return result
+def _reconsidered(task: tuple[TensorLayout, float, Tile, np.ndarray, np.ndarray]) -> np.ndarray:
+    layout, trade, tile, codes, scaled = task
+    return _path(codes, scaled, layout, Part(0, tile, 0, layout.n_diagonals), _prices(trade))
 
 
 def _path(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, part: Part, prices: Prices) -> np.ndarray:

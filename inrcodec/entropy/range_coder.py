@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import FormatError
 from ..stream import Part, TensorLayout
+from ..workers import spread
 from .base import EntropyCoder, check_magnitudes
 from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer
@@ -18,7 +20,7 @@ __all__ = ["RangeCoder"]
 
 class RangeCoder(EntropyCoder):
     """A chunk is one range-coded stream. For each part: where its codes end (`stops`), then the passes of its tile
-    model. A model and its adaptive tables live through all levels of their tile."""
+    model. A model and its adaptive tables live through all levels of their tile; tiles are independent."""
 
     def __init__(self, starting_counts: Callable[[str], np.ndarray], networks: Callable[[], Networks]) -> None:
         """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them).
@@ -28,57 +30,131 @@ class RangeCoder(EntropyCoder):
     def encode(
         self, codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> list[bytes]:
-        tiles = _Tiles([c.copy() for c in codes], layouts, self._starting_counts, self._networks)
+        groups = _by_tile(chunks)
+        tasks = []
+        for group in groups:
+            parts = [chunks[i] for i in group]
+            views = {p.tensor: codes[p.tensor][_area(layouts, p)] for some in parts for p in some}
+            tasks.append(_Writing(layouts, parts, _splits(codes, layouts, parts), views))
         payloads = [b""] * len(chunks)
-        for i in _by_tile(chunks):
-            out = writer()
-            for part in chunks[i]:
-                tiles.write(out, part)
-            payloads[i] = out.bytes()
-        if any((a != b).any() for a, b in zip(tiles.codes, codes, strict=True)):  # dependent codes that are on no path
-            raise AssertionError("codes that the coder cannot hold")
+        for group, made in zip(groups, spread(self._write, tasks), strict=True):
+            for i, payload in zip(group, made, strict=True):
+                payloads[i] = payload
         return payloads
 
     def decode(
         self, payloads: Sequence[bytes | None], layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]
     ) -> tuple[np.ndarray, ...]:
         codes = tuple(np.zeros(layout.shape, np.int32) for layout in layouts)
-        tiles = _Tiles(codes, layouts, self._starting_counts, self._networks)
-        for i in _by_tile(chunks):
-            if (payload := payloads[i]) is not None:
-                source = reader(payload)
-                for part in chunks[i]:
-                    tiles.read(source, part)
+        groups = [g for g in _by_tile(chunks) if any(payloads[i] is not None for i in g)]
+        # what all tiles share goes first: heads may depend on it, and most damage shows before any process is started
+        shared = [g for g in groups if chunks[g[0]][-1].tensor < len(layouts) - 1]
+        for some in (shared, groups[len(shared) :]):
+            tasks = []
+            for group in some:
+                parts = [chunks[i] for i in group]
+                tasks.append(_Reading(layouts, parts, _splits(codes, layouts, parts), [payloads[i] for i in group]))
+            for task, views in zip(tasks, spread(self._read, tasks), strict=True):
+                for part in (p for one in task.parts for p in one):
+                    codes[part.tensor][_area(layouts, part)] = views[part.tensor]
         for array in codes:
             check_magnitudes(array)
         return codes
 
+    def _write(self, task: _Writing) -> list[bytes]:
+        tile = _Tile(task, {tensor: codes.copy() for tensor, codes in task.codes.items()}, self, writing=True)
+        payloads = []
+        for chunk in task.parts:
+            out = writer()
+            for part in chunk:
+                tile.write(out, part)
+            payloads.append(out.bytes())
+        if any((tile.codes[t] != codes).any() for t, codes in task.codes.items()):  # dependent ones that are on no path
+            raise AssertionError("codes that the coder cannot hold")
+        return payloads
 
-def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[int]:
-    """Indices of the chunks, all levels of a tile before the next tile's. The order of tiles, and of a tile's levels,
-    is kept."""
-    first: dict[object, int] = {}
+    def _read(self, task: _Reading) -> dict[int, np.ndarray]:
+        shapes = {
+            p.tensor: (*task.layouts[p.tensor].shape[: -len(p.tile)], *(b - a for a, b in p.tile))
+            for chunk in task.parts
+            for p in chunk
+        }
+        tile = _Tile(task, {tensor: np.zeros(shape, np.int32) for tensor, shape in shapes.items()}, self)
+        for chunk, payload in zip(task.parts, task.payloads, strict=True):
+            if payload is not None:
+                source = reader(payload)
+                for part in chunk:
+                    tile.read(source, part)
+        return tile.codes
+
+    def open(self, task: _Task, part: Part, codes: np.ndarray, splits: np.ndarray | None, writing: bool) -> _Open:
+        """Model and tables of a part's tensor in a tile."""
+        layout = task.layouts[part.tensor]
+        kind = tile_kind(layout)
+        counts = self._starting_counts(kind)
+        model = open_tile(codes, layout, part, self._networks, counts=counts if writing else None, splits=splits)
+        return model, AdaptiveTables(counts, signed=kind not in UNSIGNED)
+
+
+_Open = tuple[TileModel, AdaptiveTables]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """parts: of every chunk of one tile, and of the tensors that ride with it. splits: flags of its cells, where they
+    are known before."""
+
+    layouts: Sequence[TensorLayout]
+    parts: list[Sequence[Part]]
+    splits: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Writing(_Task):
+    """codes: by tensor, of the tile."""
+
+    codes: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Reading(_Task):
+    payloads: list[bytes | None]
+
+
+def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[list[int]]:
+    """Indices of the chunks of each tile, in the order of files."""
+    found: dict[object, list[int]] = {}
     for i, parts in enumerate(chunks):
-        first.setdefault((parts[-1].tensor, parts[-1].tile), i)
-    return sorted(range(len(chunks)), key=lambda i: first[chunks[i][-1].tensor, chunks[i][-1].tile])
+        found.setdefault((parts[-1].tensor, parts[-1].tile), []).append(i)
+    return list(found.values())
 
 
-class _Tiles:
-    """Model and tables of the tile of each tensor that is under way; a new tile ends the one before."""
+def _area(layouts: Sequence[TensorLayout], part: Part) -> tuple[slice, ...]:
+    """Index of a part's tile in the codes of its tensor."""
+    lead = (slice(None),) * (1 + len(layouts[part.tensor].frequencies))
+    return (*lead, *(slice(a, b) for a, b in part.tile))
 
-    def __init__(
-        self,
-        codes: Sequence[np.ndarray],
-        layouts: Sequence[TensorLayout],
-        starting_counts: Callable[[str], np.ndarray],
-        networks: Callable[[], Networks],
-    ) -> None:
-        self.codes, self._layouts = codes, layouts
-        self._starting_counts, self._networks = starting_counts, networks
-        self._open: dict[int, tuple[tuple[tuple[int, int], ...], TileModel, AdaptiveTables]] = {}
+
+def _splits(
+    codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], parts: Sequence[Sequence[Part]]
+) -> np.ndarray | None:
+    """Flags of a tile, unless they are coded with it."""
+    last = parts[-1][-1]
+    if not layouts[last.tensor].split or parts[0][0].tensor == 0:
+        return None
+    return codes[0][0, :, slice(*last.tile[0])]
+
+
+class _Tile:
+    """A tile of each tensor of a task: codes, and the models and tables that live through all chunks."""
+
+    def __init__(self, task: _Task, codes: dict[int, np.ndarray], coder: RangeCoder, *, writing: bool = False) -> None:
+        self.codes = codes
+        self._task, self._coder, self._writing = task, coder, writing
+        self._open: dict[int, _Open] = {}
 
     def write(self, out: Writer, part: Part) -> None:
-        model, tables = self._model(part, writing=True)
+        model, tables = self._model(part)
         stops = model.stops(part.low, part.high)
         for stop in stops:
             _put_stop(out, int(stop) - part.low, part.high - part.low)
@@ -95,26 +171,14 @@ class _Tiles:
         stops = np.array([part.low + _get_stop(source, part.high - part.low) for _ in range(n)])
         model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
 
-    def _model(self, part: Part, *, writing: bool = False) -> tuple[TileModel, AdaptiveTables]:
-        if part.tensor not in self._open or self._open[part.tensor][0] != part.tile:
-            self._open.pop(part.tensor, None)  # its state is larger than its codes: before the next is made
-            layout = self._layouts[part.tensor]
-            lead = (slice(None),) * (1 + len(layout.frequencies))
-            view = self.codes[part.tensor][(*lead, *(slice(a, b) for a, b in part.tile))]
-            kind = tile_kind(layout)
-            counts = self._starting_counts(kind)
-            model = open_tile(
-                view,
-                layout,
-                part,
-                self._networks,
-                counts=counts if writing else None,
-                splits=self.codes[0][0, :, slice(*part.tile[0])] if layout.split else None,
-            )
-            tables = AdaptiveTables(counts, signed=kind not in UNSIGNED)
-            self._open[part.tensor] = part.tile, model, tables
-        _, model, tables = self._open[part.tensor]
-        return model, tables
+    def _model(self, part: Part) -> _Open:
+        if part.tensor not in self._open:
+            splits = self._task.splits
+            if self._task.layouts[part.tensor].split and splits is None:
+                splits = self.codes[0][0]
+            codes = self.codes[part.tensor]
+            self._open[part.tensor] = self._coder.open(self._task, part, codes, splits, self._writing)
+        return self._open[part.tensor]
 
 
 def _put_stop(out: Writer, stop: int, limit: int) -> None:
