@@ -55,10 +55,10 @@ def run_jobs(work: Callable[[Item], None], items: Sequence[Item], files: int = 1
     if files == parts == 1:
         codes = [attempt(item) for item in items]
     else:
-        from inrcodec.workers import spread, workers
+        from inrcodec.workers import in_processes, workers
 
         with workers(max(files, parts)):
-            codes = list(spread(attempt, items)) if files > 1 else [attempt(item) for item in items]
+            codes = list(in_processes(attempt, items)) if files > 1 else [attempt(item) for item in items]
     failed = [code for code in codes if code]
     if failed:
         raise click.exceptions.Exit(failed[0] if len(items) == 1 else EXIT_SOME_FAILED)

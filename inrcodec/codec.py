@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from math import prod
 
@@ -23,6 +23,7 @@ from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, SignalMeta
 from .stream import FieldSpec, Header, Stream, plan
 from .trial import Candidate, digest
+from .workers import single_blas
 
 __all__ = ["Decoder", "digest", "encode"]
 
@@ -42,9 +43,10 @@ def encode(
     meta = signal.meta
     _check_settings(meta, settings)
     spec, grid = _choose(signal, settings)
-    field = make_field(spec, meta, grid, settings.prior)
-    fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
-    return Search(signal, settings, Candidate(field, fitted), n_bytes, on_step, started).run()
+    with _threads(spec):
+        field = make_field(spec, meta, grid, settings.prior)
+        fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
+        return Search(signal, settings, Candidate(field, fitted), n_bytes, on_step, started).run()
 
 
 class Decoder:
@@ -96,18 +98,18 @@ class Decoder:
 
     def codes(self, payloads: Sequence[bytes | None]) -> tuple[np.ndarray, ...]:
         """Integer codes of the chunks that are there. Raises FormatError, LimitError."""
-        with _within_memory():
+        with self._working():
             codes = self._coder.decode(payloads, self.field.layouts, self._chunks)
         self.field.check(codes)
         return codes
 
     def weights(self, codes: Sequence[np.ndarray]) -> Weights:
-        with _within_memory(), np.errstate(all="ignore"):
+        with self._working(), np.errstate(all="ignore"):
             return self.field.dequantize(codes, self.header.quantiser)
 
     def correct(self, weights: Weights, scale: float = 1.0) -> Weights:
         """Weights made ready for `sample` wherever it is."""
-        with _within_memory(), np.errstate(all="ignore"):
+        with self._working(), np.errstate(all="ignore"):
             everywhere = [np.array([0.0, n]) for n in self.header.signal.shape]
             return self.field.correct(weights, everywhere, (scale,) * len(everywhere))
 
@@ -123,24 +125,29 @@ class Decoder:
         if macs > limit:
             raise LimitError(f"output of {macs:.3g} multiplications, limit {limit:.3g} (--max-pixels raises it)")
         # hostile weights may be infinite: their values are clipped or set to 0 in the end
-        with _within_memory(), np.errstate(all="ignore"):
+        with self._working(), np.errstate(all="ignore"):
             return render(self.field, weights, out), out.meta
 
     def sample(self, weights: Weights, coords: np.ndarray) -> np.ndarray:
         """float64 [N, C] at positions coords [N, D] in sample units (the first sample's centre is ½); pictures in
         [0, 1], sounds in [-1, 1], arrays in their own units. Not clipped. weights: from `correct`."""
         meta = self.header.signal
-        with _within_memory(), np.errstate(all="ignore"):
+        with self._working(), np.errstate(all="ignore"):
             values = narrow_alpha(self.field.sample(weights, coords), meta)
             return meta.offset + meta.scale * values if meta.kind == "array" else values
 
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        try:
+            with _threads(self.header.field):
+                yield
+        except MemoryError:
+            raise LimitError("not enough memory for a signal of this size") from None
 
-@contextmanager
-def _within_memory() -> Iterator[None]:
-    try:
-        yield
-    except MemoryError:
-        raise LimitError("not enough memory for a signal of this size") from None
+
+def _threads(spec: FieldSpec) -> AbstractContextManager[None]:
+    """Of matrix products: those of networks per cell are large, others small."""
+    return single_blas() if spec.body == "cosine" else nullcontext()
 
 
 def _check_settings(meta: SignalMeta, settings: EncodeSettings) -> None:

@@ -19,7 +19,7 @@ from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 from .trellis import Prices, best_path
-from .workers import spread
+from .workers import in_processes
 
 Tile = tuple[tuple[int, int], ...]  # (start, stop) per axis of cells
 
@@ -57,7 +57,7 @@ def rate_optimal(
     areas = tiles(layout.cells)
     tasks = [(order, tile, scaled[_at(tile)], None if splits is None else splits[:, slice(*tile[0])]) for tile in areas]
     result = np.empty(scaled.shape, np.int32)
-    for tile, codes in zip(areas, spread(_chosen, tasks), strict=True):
+    for tile, codes in zip(areas, in_processes(_chosen, tasks), strict=True):
         result[_at(tile)] = codes
     return result
 
@@ -68,7 +68,7 @@ def reconsidered(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, tr
     areas = tiles(layout.cells)
     tasks = [(layout, trade, tile, codes[_at(tile)], scaled[_at(tile)]) for tile in areas]
     result = np.empty(codes.shape, np.int32)
-    for tile, found in zip(areas, spread(_reconsidered, tasks), strict=True):
+    for tile, found in zip(areas, in_processes(_reconsidered, tasks), strict=True):
         result[_at(tile)] = found
     return result
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, prod
 
 import numpy as np
@@ -12,6 +14,7 @@ from .fields import Field
 from .fields.base import Weights
 from .settings import DecodeSettings
 from .signals import SignalMeta, expand
+from .workers import in_threads
 
 __all__ = ["Lattice", "lattice", "narrow_alpha", "render", "widen_alpha"]
 
@@ -99,24 +102,33 @@ def _span(meta: SignalMeta, settings: DecodeSettings, *, n: int, rate_hz: float)
 def render(field: Field, weights: Weights, out: Lattice) -> np.ndarray:
     """Stored values [*out.meta.shape, C] of out.meta.sample_type."""
     times = [max(1, ceil(field.min_scale / s - 1e-9)) for s in out.scale]
-    dense = [s * k for s, k in zip(out.scale, times, strict=True)]
-    others = [out.positions(d, out.start[d], out.stop[d], times[d]) for d in range(1, len(out.start))]
-    per_row = prod(len(x) for x in others) * times[0] * out.meta.channels
+    per_row = prod(b - a for a, b in zip(out.start[1:], out.stop[1:], strict=True)) * prod(times) * out.meta.channels
     rows = max(1, BLOCK_VALUES // per_row)
     band = rows * max(1, BAND_VALUES // (rows * per_row))
     blocks = []
     for top in range(out.start[0], out.stop[0], band):
         bottom = min(top + band, out.stop[0])
-        corrected = field.correct(weights, [out.positions(0, top, bottom, times[0]), *others], out.scale)
-        for first in range(top, bottom, rows):
-            last = min(first + rows, bottom)
-            values = field.render(corrected, [out.positions(0, first, last, times[0]), *others], dense)
-            for axis, k in enumerate(times):
-                if k > 1:
-                    shape = (*values.shape[:axis], values.shape[axis] // k, k, *values.shape[axis + 1 :])
-                    values = values.reshape(shape).mean(axis + 1)
-            blocks.append(expand(narrow_alpha(values, out.meta), out.meta))
+        corrected = field.correct(weights, _positions(out, top, bottom, times), out.scale)
+        runs = [(first, min(first + rows, bottom)) for first in range(top, bottom, rows)]
+        blocks += in_threads(partial(_block, field, corrected, out, times), runs)
     return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def _block(field: Field, weights: Weights, out: Lattice, times: Sequence[int], rows: tuple[int, int]) -> np.ndarray:
+    """Stored values of some rows of the output; times: positions evaluated for one sample, per axis."""
+    dense = [s * k for s, k in zip(out.scale, times, strict=True)]
+    values = field.render(weights, _positions(out, *rows, times), dense)
+    for axis, k in enumerate(times):
+        if k > 1:
+            shape = (*values.shape[:axis], values.shape[axis] // k, k, *values.shape[axis + 1 :])
+            values = values.reshape(shape).mean(axis + 1)
+    return expand(narrow_alpha(values, out.meta), out.meta)
+
+
+def _positions(out: Lattice, top: int, bottom: int, times: Sequence[int]) -> list[np.ndarray]:
+    """Per axis, of some rows of the output."""
+    spans = ((top, bottom), *zip(out.start[1:], out.stop[1:], strict=True))
+    return [out.positions(d, a, b, times[d]) for d, (a, b) in enumerate(spans)]
 
 
 def widen_alpha(samples: np.ndarray, meta: SignalMeta) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""Processes beside this one: for the tiles of a large signal, or for whole files.
-
-Threads do not help tiles, which are many small numpy calls that hold the interpreter (docs/design.md).
-"""
+"""Processes and threads for the parts of a large signal, or for whole files, where a caller asks for them."""
 
 from __future__ import annotations
 
@@ -9,14 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:  # small signals must not wait for it
+if TYPE_CHECKING:  # small signals must not wait for these
     from multiprocessing.connection import Connection
 
-__all__ = ["spread", "workers"]
+    from threadpoolctl import ThreadpoolController
+
+__all__ = ["in_processes", "in_threads", "single_blas", "workers"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # read by the children as they start
 EXIT_ABANDONED = 5
@@ -60,41 +60,110 @@ class _Pool:
         self._stop.close()
 
 
-_pool: ContextVar[Callable[[], _Pool] | None] = ContextVar("inrcodec_workers", default=None)
+class _Workers:
+    """What a caller asked for."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._pool: _Pool | None = None
+
+    @property
+    def pool(self) -> _Pool:
+        self._pool = self._pool or _Pool(self.n)
+        return self._pool
+
+    def close(self, *, at_once: bool) -> None:
+        if self._pool is not None:
+            self._pool.close(at_once=at_once)
+
+
+_asked: ContextVar[_Workers | None] = ContextVar("inrcodec_workers", default=None)
 
 
 @contextmanager
 def workers(n: int) -> Iterator[None]:
-    """While this lasts, encoding and decoding in this thread work on the tiles of large signals (1,024 × 1,024 samples
-    of a picture as a rule) in up to n processes. Results are the same for every n; memory grows by some 150 MiB a
-    process. They start at the first signal of several tiles.
+    """While this lasts, encoding and decoding in this thread use up to n processes for the tiles of large signals
+    (1,024 × 1,024 samples of a picture as a rule), and n threads for runs of their rows. Results are the same for
+    every n; memory grows by some 150 MiB a process. They start at the first signal of several tiles.
 
     As everywhere in Python, a script that starts processes wants `if __name__ == "__main__":` around what it runs.
     """
     if n < 1:
-        raise ValueError(f"{n} processes: wanted 1 or more")
-    made: list[_Pool] = []
-
-    def pool() -> _Pool:
-        if not made:
-            made.append(_Pool(n))
-        return made[0]
-
-    token = _pool.set(pool if n > 1 else None)
+        raise ValueError(f"{n} workers: wanted 1 or more")
+    asked = _Workers(n)
+    token = _asked.set(asked if n > 1 else None)
     finished = False
     try:
         yield
         finished = True
     finally:
-        _pool.reset(token)
-        for one in made:
-            one.close(at_once=not finished)
+        _asked.reset(token)
+        asked.close(at_once=not finished)
 
 
-def spread(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-    """work of every task, in order: in the processes that the caller has asked for, otherwise here."""
-    pool = _pool.get()
-    return map(work, tasks) if pool is None or len(tasks) < 2 else pool().map(work, tasks)
+def in_processes(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+    """work of every task, in order: in the processes that the caller has asked for, otherwise here. For what is many
+    small numpy calls."""
+    asked = _asked.get()
+    return map(work, tasks) if asked is None or len(tasks) < 2 else asked.pool.map(partial(_alone, work), tasks)
+
+
+def _alone(work: Callable[[T], R], task: T) -> R:
+    with single_blas():
+        return work(task)
+
+
+def in_threads(work: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
+    """work of every task: in as many threads as the caller has asked for workers, otherwise here. For what is few
+    large numpy calls, which let the interpreter go."""
+    asked = _asked.get()
+    if asked is None or len(tasks) < 2:
+        return [work(task) for task in tasks]
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    ignored = np.geterr()  # a thread's own
+
+    def quiet(task: T) -> R:
+        with np.errstate(**ignored):
+            return work(task)
+
+    with single_blas(), ThreadPoolExecutor(asked.n) as threads:
+        return list(threads.map(quiet, tasks))
+
+
+class _SingleBlas:
+    """Counts who wants it, over all threads: the limit is the process's."""
+
+    def __init__(self) -> None:
+        self._lock, self._n = threading.Lock(), 0
+        self._controller: ThreadpoolController | None = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n == 0:
+                from threadpoolctl import ThreadpoolController
+
+                self._controller = self._controller or ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._n += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n -= 1
+            if self._n == 0:
+                self._limit.restore_original_limits()
+
+
+_single_blas = _SingleBlas()
+
+
+def single_blas() -> AbstractContextManager[None]:
+    """While this lasts, numpy's matrix products have one thread each. Ours are small: two threads gain nothing, and as
+    OpenBLAS waits for them busily, they take twenty times as long beside a program that keeps a core."""
+    return _single_blas
 
 
 @contextmanager

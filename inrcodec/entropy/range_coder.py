@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..stream import Part, TensorLayout
-from ..workers import spread
+from ..workers import in_processes
 from .base import EntropyCoder, check_magnitudes
 from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer
@@ -37,7 +37,7 @@ class RangeCoder(EntropyCoder):
             views = {p.tensor: codes[p.tensor][_area(layouts, p)] for some in parts for p in some}
             tasks.append(_Writing(layouts, parts, _splits(codes, layouts, parts), views))
         payloads = [b""] * len(chunks)
-        for group, made in zip(groups, spread(self._write, tasks), strict=True):
+        for group, made in zip(groups, in_processes(self._write, tasks), strict=True):
             for i, payload in zip(group, made, strict=True):
                 payloads[i] = payload
         return payloads
@@ -54,7 +54,7 @@ class RangeCoder(EntropyCoder):
             for group in some:
                 parts = [chunks[i] for i in group]
                 tasks.append(_Reading(layouts, parts, _splits(codes, layouts, parts), [payloads[i] for i in group]))
-            for task, views in zip(tasks, spread(self._read, tasks), strict=True):
+            for task, views in zip(tasks, in_processes(self._read, tasks), strict=True):
                 for part in (p for one in task.parts for p in one):
                     codes[part.tensor][_area(layouts, part)] = views[part.tensor]
         for array in codes:

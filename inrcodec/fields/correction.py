@@ -18,6 +18,7 @@ from ..grid import Grid
 from ..priors.synthesis import Network, network
 from ..signals import SignalMeta
 from ..stream import FieldSpec
+from ..workers import in_threads
 from . import bases, deltas, synthesis
 from .base import cells_at
 from .bases import Cosines, Span, Splines, cell_runs, centres
@@ -126,21 +127,27 @@ class Correction:
         """Heads of cells, corrected by the synthesis network; those of others are 0."""
         network, heads = self.adapted(weights), weights.heads
         corrected = np.zeros(heads.shape, np.float32)  # cells that are not touched stay untouched pages
-        for run in cell_runs(cells[0], self._per_cell):
+
+        def fill(run: slice) -> None:
             part = ((run.start, run.stop), *cells[1:])
             answer = self.answer(network, weights, part)
             at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
             corrected[at] = heads[at]
             corrected[: len(answer)][at] += answer
+
+        in_threads(fill, cell_runs(cells[0], self._per_cell))
         return corrected
 
     def _at_samples(self, weights: CosineWeights, spans: Sequence[Span]) -> CosineWeights:
         """Corrected for the samples in spans alone."""
         network = self.adapted(weights)
         values = np.empty((*(b - a for a, b in spans), len(weights.heads)), np.float32)
-        for first, stop in self.strips(spans):
-            at = slice(first - spans[0][0], stop - spans[0][0])
-            values[at] = self._corrected_detail(network, weights, [(first, stop), *spans[1:]])
+
+        def fill(strip: Span) -> None:
+            at = slice(*(i - spans[0][0] for i in strip))
+            values[at] = self._corrected_detail(network, weights, [strip, *spans[1:]])
+
+        in_threads(fill, self.strips(spans))
         start = tuple(a for a, _ in spans)
         return CosineWeights(weights.smooth, weights.heads, detail=values, start=start)
 
@@ -180,7 +187,7 @@ class Correction:
             values = self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
             return values, np.full((*values.shape[:-1], 1), synthesis.DETAIL_UNIT)
 
-        for run in cell_runs(cells[0], self._per_cell * 2 ** len(sizes)):
+        def fill(run: slice) -> None:
             part = ((run.start, run.stop), *cells[1:])
             reach, spans = self.finer.reach(part), self._halved(part)
             residual = self._residual(network, condition, spans, see)
@@ -189,6 +196,8 @@ class Correction:
             # the same function on a lattice twice as dense: √2 per axis
             fine[(slice(None), *(slice(m) for m in sizes))][at] = heads[at] * np.float32(2 ** (len(sizes) / 2))
             fine[: residual.shape[-1]][at] += share * self.finer.analyse(residual, part)
+
+        in_threads(fill, cell_runs(cells[0], self._per_cell * 2 ** len(sizes)))
         return fine
 
     def _halved(self, cells: Sequence[Span]) -> list[Span]:

@@ -18,6 +18,7 @@ from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
+from ..workers import in_threads
 from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
@@ -140,12 +141,12 @@ class CosineField(Field):
         (Of a sound whose cells are cut, in the heads that it has uncut.)"""
         rotated = error @ self._rotation.T.astype(np.float32)
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
-        total = 0.0
-        for cells in self._runs():
-            total += float(
-                np.square(self._analyse_samples(rotated, None, cells) / (steps * masking[self._at(cells)])).sum()
-            )
-        return total
+
+        def of(cells: slice) -> float:
+            heads = self._analyse_samples(rotated, None, cells)
+            return float(np.square(heads / (steps * masking[self._at(cells)])).sum())
+
+        return sum(in_threads(of, self._runs()))
 
     def initial_step(self, fitted: Fitted, settings: EncodeSettings) -> float:
         """Quality 75 is a step of 22.5/255, 100 is half an 8-bit level, times Tuning.first_step. A sound's quality is
@@ -207,14 +208,17 @@ class CosineField(Field):
         coded = spline[0][self.signal.channels :] if self.spec.masking else None
         masking = self._step_sizes.masking(coded).astype(np.float32)
         heads = np.zeros(coded_heads.shape, np.float32)
-        for cells in self._runs():
+
+        def fill(cells: slice) -> None:
             block = coded_heads[self._at(cells)]
             if not block.any():  # nothing here, or not read: a region's decode leaves these pages untouched
-                continue
+                return
             values = reconstructed(block, quantiser)
             if self.spec.dependent:
                 values *= np.float32(HALF_STEP)
             heads[self._at(cells)] = values * steps * masking[self._at(cells)]
+
+        in_threads(fill, self._runs())
         correction = self._correction
         if correction.network is None and correction.detail is None:
             return CosineWeights(smooth, heads)
@@ -328,13 +332,16 @@ class CosineField(Field):
         """The exact heads in their steps, float32."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
-        for cells in self._runs():
+
+        def scale(cells: slice) -> None:
             weights = (
                 self._analyse_samples(fitted.samples, spline, cells)
                 if fitted.heads is None
                 else fitted.heads[self._at(cells)]
             )
             scaled[self._at(cells)] = weights / (steps * masking[self._at(cells)])
+
+        in_threads(scale, self._runs())
         return scaled
 
     def _heeding(
@@ -347,19 +354,21 @@ class CosineField(Field):
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         weights = self.dequantize(codes, quantiser)
         network = self._correction.adapted(weights)
-        alone = corrected = 0.0
-        for run in self._runs():
+
+        def look(run: slice) -> tuple[float, float]:
             at, unit = self._at(run), steps * masking[self._at(run)]
             cells = ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:]))
             answer = self._correction.answer(network, weights, cells)
             answer /= unit
             scaled[at] = self._analyse_samples(fitted.samples, spline, run) / unit
             error = scaled[at] - weights.heads[at] / unit
-            alone += float(np.square(error).sum())
+            before = float(np.square(error).sum())
             error[: len(answer)] -= answer
-            corrected += float(np.square(error).sum())
             scaled[: len(answer)][at] -= fitted.tuning.heed * answer
-        if corrected < alone:
+            return before, float(np.square(error).sum())
+
+        before, after = (sum(errors) for errors in zip(*in_threads(look, self._runs()), strict=True))
+        if after < before:
             return scaled, True
         return self._scaled(fitted, quantiser, spline), False
 

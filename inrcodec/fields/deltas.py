@@ -31,6 +31,7 @@ from ..priors.synthesis import (
     bias_bound,
 )
 from ..priors.tables import starting_counts
+from ..workers import in_threads
 from . import synthesis
 from .bases import Span
 
@@ -92,11 +93,12 @@ def found(
     Everything as synthesis.residual has it; strips: rows of the picture that are looked at together, even but at its
     end; wanted: at the samples in spans, what detail and residual should be together [*n, C].
     """
-    evidence = Evidence.none(network)
-    for start, stop in strips:
+
+    def look(strip: Span) -> Evidence:
+        evidence, (start, stop) = Evidence.none(network), strip
         spans = [(start, stop // BLOCK * BLOCK), (0, shape[1] // BLOCK * BLOCK)]
         if any(b <= a for a, b in spans):
-            continue
+            return evidence
         there = synthesis.seen(network, spans, shape)
         detail, step = see(there)
         inner = tuple(slice(a - b, c - b) for (a, c), (b, _) in zip(spans, there, strict=True))
@@ -105,6 +107,12 @@ def found(
         colours = synthesis.colours(detail)
         lacking = ((wanted(spans) - detail[inner]) / step[inner])[..., :colours] - answer[..., :colours]
         evidence.add(*seen, lacking.astype(np.float32))
+        return evidence
+
+    evidence = Evidence.none(network)
+    for more in in_threads(look, strips):
+        evidence.gram += more.gram
+        evidence.moments += more.moments
     for dearer in (1, 4, 16):  # sums may not be exact at once
         codes = choose(network, evidence, dearer * bits)
         if fit(network, codes):

@@ -1,0 +1,213 @@
+"""Parts of large signals in processes and threads: the same results, errors as ever, and nothing left behind."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import ENV
+from inrcodec.cli.options import How
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import inrcodec
+from inrcodec.errors import FormatError
+from inrcodec.workers import in_processes, in_threads, single_blas, workers
+
+TWO_TILES = (24, 1200)  # 2 × 75 cells
+
+
+def picture() -> np.ndarray:
+    rows, columns = np.indices(TWO_TILES)
+    waves = [np.sin(columns / (3 + k) + rows / 2) + np.cos(columns**1.3 / 90) for k in range(3)]
+    noise = np.random.default_rng(5).normal(0, 12, (*TWO_TILES, 3))
+    return np.clip(128 + 50 * np.stack(waves, 2) + noise, 0, 255).astype(np.uint8)
+
+
+def sound() -> np.ndarray:
+    t = np.arange(8192 * 70)
+    return (0.4 * np.sin(t / 20) * (1 + np.sin(t / 9000)) / 2).astype(np.float32)
+
+
+def none_is_left() -> bool:
+    """In the end: processes need a moment to go."""
+    end = time.monotonic() + 20
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not multiprocessing.active_children()
+
+
+def test_files_and_decodes_are_the_same_with_every_number_of_workers() -> None:
+    plain = inrcodec.encode(picture(), quality=60)
+    assert inrcodec.open(plain).info()["grid"] == [2, 75]
+    shown = [inrcodec.open(plain).decode(scale=s) for s in (1.0, 0.5, 2.0)]
+    part = inrcodec.open(plain).decode(region=(1000, 3, 60, 20))
+    with workers(2):
+        assert inrcodec.encode(picture(), quality=60) == plain
+        assert multiprocessing.active_children()
+        for values, s in zip(shown, (1.0, 0.5, 2.0), strict=True):
+            np.testing.assert_array_equal(inrcodec.open(plain).decode(scale=s), values)
+        np.testing.assert_array_equal(inrcodec.open(plain).decode(region=(1000, 3, 60, 20)), part)
+    assert none_is_left()
+
+
+def test_a_sound_of_several_tiles_is_the_same_too() -> None:
+    plain = inrcodec.encode(sound(), sample_rate_hz=44100, quality=40)
+    shown = inrcodec.open(plain).decode()
+    with workers(2):
+        assert inrcodec.encode(sound(), sample_rate_hz=44100, quality=40) == plain
+        np.testing.assert_array_equal(inrcodec.open(plain).decode(), shown)
+
+
+def test_rows_in_threads_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of blocks so small that there are many."""
+    from inrcodec import render
+    from inrcodec.fields import bases
+
+    monkeypatch.setattr(bases, "BLOCK_VALUES", 2**14)
+    monkeypatch.setattr(render, "BLOCK_VALUES", 2**14)
+    pixels = np.tile(picture()[:, :400], (16, 1, 1))  # as large as it takes for deltas
+    plain = inrcodec.encode(pixels, quality=50)
+    assert inrcodec.open(plain).header.field.deltas
+    shown = [inrcodec.open(plain).decode(scale=s) for s in (1.0, 1.5)]
+    with workers(3):
+        assert inrcodec.encode(pixels, quality=50) == plain
+        for values, s in zip(shown, (1.0, 1.5), strict=True):
+            np.testing.assert_array_equal(inrcodec.open(plain).decode(scale=s), values)
+
+
+def test_a_damaged_tile_is_an_error_as_ever_and_the_workers_go_on() -> None:
+    from inrcodec.formats.container import InrFile, pack
+
+    from inrcodec.stream import Stream
+
+    data = inrcodec.encode(picture(), quality=60)
+    file = InrFile(io.BytesIO(data))
+    payloads = [file.payload(i) for i in range(file.header.n_chunks)]
+    payloads[-1] = payloads[-1][: len(payloads[-1]) // 2]
+    damaged = pack(Stream(file.header, tuple(payloads), file.digest()))
+    with workers(2):
+        for _ in range(2):
+            with pytest.raises(FormatError):
+                inrcodec.open(damaged).decode()
+        assert inrcodec.open(data).decode().shape == (*TWO_TILES, 3)
+
+
+def test_results_come_in_order_and_errors_cancel_the_rest() -> None:
+    with workers(2):
+        assert list(in_processes(abs, [-1, 2, -3])) == [1, 2, 3]
+        assert in_threads(abs, [-1, 2, -3]) == [1, 2, 3]
+        with pytest.raises(TypeError):
+            list(in_processes(abs, [1, "two", 3]))  # type: ignore[list-item]
+        assert list(in_processes(abs, [-1, 2])) == [1, 2]
+
+
+def test_a_killed_process_is_said_to_want_memory() -> None:
+    with pytest.raises(MemoryError, match="--jobs 1 needs less"), workers(2):
+        list(in_processes(os._exit, [9, 9]))
+    assert none_is_left()
+
+
+def test_threads_heed_the_callers_numpy_errors() -> None:
+    def overflow(x: float) -> float:
+        return float(np.float32(x) * np.float32(1e38))
+
+    with workers(2), np.errstate(all="ignore"):
+        assert in_threads(overflow, [1e10, 1e10]) == [float("inf")] * 2
+    with workers(2), np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        in_threads(overflow, [1e10, 1e10])
+
+
+def blas_threads() -> set[int]:
+    """Of numpy; other packages bring their own, which we do not use."""
+    return {i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas" and "numpy" in i["filepath"]}
+
+
+@pytest.mark.skipif(not blas_threads(), reason="a BLAS that cannot be told")
+def test_single_blas_is_counted_over_threads_and_given_back() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("one thread is all there is")
+        entered, leave = threading.Event(), threading.Event()
+
+        def other() -> None:
+            with single_blas():
+                entered.set()
+                leave.wait(10)
+
+        thread = threading.Thread(target=other)
+        with single_blas():
+            thread.start()
+            assert entered.wait(10)
+        assert blas_threads() == {1}  # the other one is still inside
+        leave.set()
+        thread.join()
+        assert blas_threads() == {2}
+
+
+@pytest.mark.skipif(not blas_threads(), reason="a BLAS that cannot be told")
+def test_encoding_and_decoding_keep_to_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them take twenty times as long beside a busy program."""
+    from inrcodec.fields.cosine import CosineField
+
+    seen: list[set[int]] = []
+    quantize, dequantize = CosineField.quantize, CosineField.dequantize
+    monkeypatch.setattr(CosineField, "quantize", lambda *a: (seen.append(blas_threads()), quantize(*a))[1])
+    monkeypatch.setattr(CosineField, "dequantize", lambda *a: (seen.append(blas_threads()), dequantize(*a))[1])
+    with threadpool_limits(2, user_api="blas"):
+        data = inrcodec.encode(picture()[:, :64], effort=1)
+        n = len(seen)
+        inrcodec.open(data).decode()
+        assert len(seen) > n > 0
+        assert all(threads == {1} for threads in seen)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "n_files", "one_by_one", "wanted"),
+    [(3, 5, False, (3, 1)), (3, 2, False, (2, 1)), (3, 1, False, (1, 3)), (3, 5, True, (1, 3)), (1, 5, False, (1, 1))],
+)
+def test_jobs_are_files_or_parts_of_one(jobs: int, n_files: int, one_by_one: bool, wanted: tuple[int, int]) -> None:
+    assert How(jobs=jobs).of(n_files, one_by_one=one_by_one) == wanted
+
+
+def test_without_jobs_files_come_one_by_one_and_parts_on_the_cores() -> None:
+    files, parts = How().of(5)
+    assert files == 1 and 1 <= parts <= 8
+
+
+def test_wanting_no_worker_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 workers: wanted 1 or more"), workers(0):
+        pass
+
+
+KILLED = """
+import os, sys
+import inrcodec
+from inrcodec.workers import in_processes, workers
+
+if __name__ == "__main__":
+    with workers(2):
+        for pid in in_processes(eval, ["__import__('os').getpid()"] * 2):
+            print(pid, flush=True)
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes the Linux way")
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    done = subprocess.run([sys.executable, script], env=ENV, capture_output=True, text=True, timeout=60, check=False)
+    pids = {int(line) for line in done.stdout.split()}
+    assert done.returncode == -9 and pids
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
