@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # small signals must not wait for these
     from multiprocessing.connection import Connection
@@ -133,37 +133,29 @@ def in_threads(work: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
         return list(threads.map(quiet, tasks))
 
 
-class _SingleBlas:
-    """Counts who wants it, over all threads: the limit is the process's."""
-
-    def __init__(self) -> None:
-        self._lock, self._n = threading.Lock(), 0
-        self._controller: ThreadpoolController | None = None
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._n == 0:
-                from threadpoolctl import ThreadpoolController
-
-                self._controller = self._controller or ThreadpoolController()
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._n += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._n -= 1
-            if self._n == 0:
-                self._limit.restore_original_limits()
+_limited = threading.Lock()
 
 
-_single_blas = _SingleBlas()
-
-
-def single_blas() -> AbstractContextManager[None]:
+@contextmanager
+def single_blas() -> Iterator[None]:
     """While this lasts, numpy's matrix products have one thread each. Ours are small: two threads gain nothing, and as
-    OpenBLAS waits for them busily, they take twenty times as long beside a program that keeps a core."""
-    return _single_blas
+    OpenBLAS waits for them busily, they take twenty times as long beside a program that keeps a core (docs/design.md).
+    The limit is the process's; the thread that set it takes it back."""
+    if not _limited.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _blas().limit(limits=1):
+            yield
+    finally:
+        _limited.release()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager

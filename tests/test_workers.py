@@ -131,7 +131,7 @@ def blas_threads() -> set[int]:
 
 
 @pytest.mark.skipif(not blas_threads(), reason="a BLAS that cannot be told")
-def test_single_blas_is_counted_over_threads_and_given_back() -> None:
+def test_single_blas_nests_and_is_given_back_whoever_ends_first() -> None:
     with threadpool_limits(2, user_api="blas"):
         if blas_threads() != {2}:
             pytest.skip("one thread is all there is")
@@ -144,12 +144,17 @@ def test_single_blas_is_counted_over_threads_and_given_back() -> None:
 
         thread = threading.Thread(target=other)
         with single_blas():
+            with single_blas():
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
             thread.start()
             assert entered.wait(10)
-        assert blas_threads() == {1}  # the other one is still inside
+        assert blas_threads() == {2}
         leave.set()
         thread.join()
         assert blas_threads() == {2}
+        with single_blas():
+            assert blas_threads() == {1}
 
 
 @pytest.mark.skipif(not blas_threads(), reason="a BLAS that cannot be told")
