@@ -68,6 +68,10 @@ class _Workers:
         self._pool: _Pool | None = None
 
     @property
+    def started(self) -> bool:
+        return self._pool is not None
+
+    @property
     def pool(self) -> _Pool:
         self._pool = self._pool or _Pool(self.n)
         return self._pool
@@ -101,11 +105,13 @@ def workers(n: int) -> Iterator[None]:
         asked.close(at_once=not finished)
 
 
-def in_processes(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+def in_processes(work: Callable[[T], R], tasks: Sequence[T], *, worth_a_start: bool = True) -> Iterator[R]:
     """work of every task, in order: in the processes that the caller has asked for, otherwise here. For what is many
-    small numpy calls."""
+    small numpy calls. worth_a_start: whether it takes longer than starting processes (a third of a second each)."""
     asked = _asked.get()
-    return map(work, tasks) if asked is None or len(tasks) < 2 else asked.pool.map(partial(_alone, work), tasks)
+    if asked is None or len(tasks) < 2 or not (worth_a_start or asked.started):
+        return map(work, tasks)
+    return asked.pool.map(partial(_alone, work), tasks)
 
 
 def _alone(work: Callable[[T], R], task: T) -> R:

@@ -109,6 +109,16 @@ def test_results_come_in_order_and_errors_cancel_the_rest() -> None:
         assert list(in_processes(abs, [-1, 2])) == [1, 2]
 
 
+def test_processes_are_not_started_for_little() -> None:
+    with workers(2):
+        assert list(in_processes(abs, [-1, 2], worth_a_start=False)) == [1, 2]
+        assert not multiprocessing.active_children()
+        assert list(in_processes(abs, [-1, 2])) == [1, 2]
+        assert multiprocessing.active_children()
+        here = {os.getpid()}
+        assert not here & set(in_processes(eval, ["__import__('os').getpid()"] * 2, worth_a_start=False))
+
+
 def test_a_killed_process_is_said_to_want_memory() -> None:
     with pytest.raises(MemoryError, match="--jobs 1 needs less"), workers(2):
         list(in_processes(os._exit, [9, 9]))

@@ -17,6 +17,8 @@ from .tables import AdaptiveTables
 
 __all__ = ["RangeCoder"]
 
+MANY_BYTES = 2**18  # take a second or two to decode
+
 
 class RangeCoder(EntropyCoder):
     """A chunk is one range-coded stream. For each part: where its codes end (`stops`), then the passes of its tile
@@ -54,7 +56,8 @@ class RangeCoder(EntropyCoder):
             for group in some:
                 parts = [chunks[i] for i in group]
                 tasks.append(_Reading(layouts, parts, _splits(codes, layouts, parts), [payloads[i] for i in group]))
-            for task, views in zip(tasks, in_processes(self._read, tasks), strict=True):
+            worth = sum(len(payload or b"") for task in tasks for payload in task.payloads) >= MANY_BYTES
+            for task, views in zip(tasks, in_processes(self._read, tasks, worth_a_start=worth), strict=True):
                 for part in (p for one in task.parts for p in one):
                     codes[part.tensor][_area(layouts, part)] = views[part.tensor]
         for array in codes:
