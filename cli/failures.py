@@ -55,7 +55,7 @@ def run_jobs(work: Callable[[Item], None], items: Sequence[Item], files: int = 1
     if files == parts == 1:
         codes = [attempt(item) for item in items]
     else:
-        from inrcodec.workers import in_processes, workers
+        from inrcodec.parallel import in_processes, workers
 
         with workers(max(files, parts)):
             codes = list(in_processes(attempt, items)) if files > 1 else [attempt(item) for item in items]

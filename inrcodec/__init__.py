@@ -27,6 +27,7 @@ _LAZY = {
     "TargetError": "errors",
     "UnsupportedError": "errors",
     "register_pillow_opener": "pillow_plugin",
+    "workers": "parallel",
     "read": "sound",
     "write": "sound",
     "info": "sound",

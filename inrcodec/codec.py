@@ -17,13 +17,13 @@ from .errors import FormatError, LimitError, UnsupportedError
 from .fields import Field, field_class, make_field
 from .fields.base import OnStep, Weights
 from .grid import Grid, parse_cells
+from .parallel import single_blas
 from .priors.prior import Prior
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, SignalMeta
 from .stream import FieldSpec, Header, Stream, plan
 from .trial import Candidate, digest
-from .workers import single_blas
 
 __all__ = ["Decoder", "digest", "encode"]
 

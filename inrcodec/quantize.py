@@ -15,11 +15,11 @@ from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES, OF_SHIFTS, Code, LearnedTile, Pass
 from .entropy.tables import symbol_bits
+from .parallel import in_processes
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 from .trellis import Prices, best_path
-from .workers import in_processes
 
 Tile = tuple[tuple[int, int], ...]  # (start, stop) per axis of cells
 

@@ -12,9 +12,9 @@ import numpy as np
 from .errors import LimitError
 from .fields import Field
 from .fields.base import Weights
+from .parallel import in_threads
 from .settings import DecodeSettings
 from .signals import SignalMeta, expand
-from .workers import in_threads
 
 __all__ = ["Lattice", "lattice", "narrow_alpha", "render", "widen_alpha"]
 

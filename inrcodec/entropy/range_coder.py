@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FormatError
+from ..parallel import in_processes
 from ..stream import Part, TensorLayout
-from ..workers import in_processes
 from .base import EntropyCoder, check_magnitudes
 from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer

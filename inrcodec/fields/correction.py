@@ -15,10 +15,10 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..grid import Grid
+from ..parallel import in_threads
 from ..priors.synthesis import Network, network
 from ..signals import SignalMeta
 from ..stream import FieldSpec
-from ..workers import in_threads
 from . import bases, deltas, synthesis
 from .base import cells_at
 from .bases import Cosines, Span, Splines, cell_runs, centres

@@ -14,11 +14,11 @@ from ..cost import N_DELTAS
 from ..entropy.dependent import HALF_STEP
 from ..errors import FormatError
 from ..grid import Grid
+from ..parallel import in_threads
 from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from ..workers import in_threads
 from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress

@@ -20,6 +20,7 @@ import numpy as np
 from ..cost import N_DELTAS
 from ..entropy.alphabet import n_extra_bits, split
 from ..entropy.tables import INCREMENT
+from ..parallel import in_threads
 from ..priors.synthesis import (
     HIDDEN_LIMIT,
     HIDDEN_UNIT,
@@ -31,7 +32,6 @@ from ..priors.synthesis import (
     bias_bound,
 )
 from ..priors.tables import starting_counts
-from ..workers import in_threads
 from . import synthesis
 from .bases import Span
 

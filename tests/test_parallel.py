@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import inrcodec
 from inrcodec.errors import FormatError
-from inrcodec.workers import in_processes, in_threads, single_blas, workers
+from inrcodec.parallel import in_processes, in_threads, single_blas
 
 TWO_TILES = (24, 1200)  # 2 × 75 cells
 
@@ -49,7 +49,7 @@ def test_files_and_decodes_are_the_same_with_every_number_of_workers() -> None:
     assert inrcodec.open(plain).info()["grid"] == [2, 75]
     shown = [inrcodec.open(plain).decode(scale=s) for s in (1.0, 0.5, 2.0)]
     part = inrcodec.open(plain).decode(region=(1000, 3, 60, 20))
-    with workers(2):
+    with inrcodec.workers(2):
         assert inrcodec.encode(picture(), quality=60) == plain
         assert multiprocessing.active_children()
         for values, s in zip(shown, (1.0, 0.5, 2.0), strict=True):
@@ -61,7 +61,7 @@ def test_files_and_decodes_are_the_same_with_every_number_of_workers() -> None:
 def test_a_sound_of_several_tiles_is_the_same_too() -> None:
     plain = inrcodec.encode(sound(), sample_rate_hz=44100, quality=40)
     shown = inrcodec.open(plain).decode()
-    with workers(2):
+    with inrcodec.workers(2):
         assert inrcodec.encode(sound(), sample_rate_hz=44100, quality=40) == plain
         np.testing.assert_array_equal(inrcodec.open(plain).decode(), shown)
 
@@ -77,7 +77,7 @@ def test_rows_in_threads_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = inrcodec.encode(pixels, quality=50)
     assert inrcodec.open(plain).header.field.deltas
     shown = [inrcodec.open(plain).decode(scale=s) for s in (1.0, 1.5)]
-    with workers(3):
+    with inrcodec.workers(3):
         assert inrcodec.encode(pixels, quality=50) == plain
         for values, s in zip(shown, (1.0, 1.5), strict=True):
             np.testing.assert_array_equal(inrcodec.open(plain).decode(scale=s), values)
@@ -93,7 +93,7 @@ def test_a_damaged_tile_is_an_error_as_ever_and_the_workers_go_on() -> None:
     payloads = [file.payload(i) for i in range(file.header.n_chunks)]
     payloads[-1] = payloads[-1][: len(payloads[-1]) // 2]
     damaged = pack(Stream(file.header, tuple(payloads), file.digest()))
-    with workers(2):
+    with inrcodec.workers(2):
         for _ in range(2):
             with pytest.raises(FormatError):
                 inrcodec.open(damaged).decode()
@@ -101,7 +101,7 @@ def test_a_damaged_tile_is_an_error_as_ever_and_the_workers_go_on() -> None:
 
 
 def test_results_come_in_order_and_errors_cancel_the_rest() -> None:
-    with workers(2):
+    with inrcodec.workers(2):
         assert list(in_processes(abs, [-1, 2, -3])) == [1, 2, 3]
         assert in_threads(abs, [-1, 2, -3]) == [1, 2, 3]
         with pytest.raises(TypeError):
@@ -110,7 +110,7 @@ def test_results_come_in_order_and_errors_cancel_the_rest() -> None:
 
 
 def test_processes_are_not_started_for_little() -> None:
-    with workers(2):
+    with inrcodec.workers(2):
         assert list(in_processes(abs, [-1, 2], worth_a_start=False)) == [1, 2]
         assert not multiprocessing.active_children()
         assert list(in_processes(abs, [-1, 2])) == [1, 2]
@@ -120,7 +120,7 @@ def test_processes_are_not_started_for_little() -> None:
 
 
 def test_a_killed_process_is_said_to_want_memory() -> None:
-    with pytest.raises(MemoryError, match="--jobs 1 needs less"), workers(2):
+    with pytest.raises(MemoryError, match="--jobs 1 needs less"), inrcodec.workers(2):
         list(in_processes(os._exit, [9, 9]))
     assert none_is_left()
 
@@ -129,9 +129,9 @@ def test_threads_heed_the_callers_numpy_errors() -> None:
     def overflow(x: float) -> float:
         return float(np.float32(x) * np.float32(1e38))
 
-    with workers(2), np.errstate(all="ignore"):
+    with inrcodec.workers(2), np.errstate(all="ignore"):
         assert in_threads(overflow, [1e10, 1e10]) == [float("inf")] * 2
-    with workers(2), np.errstate(all="raise"), pytest.raises(FloatingPointError):
+    with inrcodec.workers(2), np.errstate(all="raise"), pytest.raises(FloatingPointError):
         in_threads(overflow, [1e10, 1e10])
 
 
@@ -198,17 +198,17 @@ def test_without_jobs_files_come_one_by_one_and_parts_on_the_cores() -> None:
 
 
 def test_wanting_no_worker_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 workers: wanted 1 or more"), workers(0):
+    with pytest.raises(ValueError, match="0 workers: wanted 1 or more"), inrcodec.workers(0):
         pass
 
 
 KILLED = """
 import os, sys
 import inrcodec
-from inrcodec.workers import in_processes, workers
+from inrcodec.parallel import in_processes
 
 if __name__ == "__main__":
-    with workers(2):
+    with inrcodec.workers(2):
         for pid in in_processes(eval, ["__import__('os').getpid()"] * 2):
             print(pid, flush=True)
         os.kill(os.getpid(), 9)
