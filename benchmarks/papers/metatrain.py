@@ -155,7 +155,8 @@ def states(suite: Suite, *, start: meta.MetaState | None = None) -> dict[int, me
     """Outer step -> state, at the end of the dense training and of each round, and at suite.marks; from the cache where
     it has them. start: a state of another method to go on from. A run that is cut goes on from its last save."""
     s, shape = suite.settings, suite.shape
-    wanted = {s.outer_steps + k * s.steps_per_round for k in range(len(s.schedule) + 1)}
+    rounds = range(0 if start is None else 1, len(s.schedule) + 1)  # the start itself is another method's
+    wanted = {s.outer_steps + k * s.steps_per_round for k in rounds}
     wanted |= set(suite.marks) if start is None else set()
     mark = fingerprint(shape, suite.tasks, s)
     like = meta.first_state(shape, s)
