@@ -55,7 +55,7 @@ class Experiment:
 
     run: (options, one of sizes) -> outcome. sizes: "quick", "full" and, where the full run is not the paper's already
     (or the paper has none), "paper". size: what the full run is, against the paper's. cost: of the paper's size,
-    estimated.
+    estimated. whole: what the run at the paper's size is.
     """
 
     rows: tuple[int, ...]
@@ -66,6 +66,7 @@ class Experiment:
     sizes: Mapping[str, Any]
     size: str = "stand-in"
     cost: str = ""
+    whole: str = "the paper's, in full"
 
     def __post_init__(self) -> None:
         assert {"quick", "full"} <= set(self.sizes) <= set(SIZES), self.name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from experiment import Check, Experiment, Options, Outcome, markdown, photo, resized
 from inrcodec.formats.files import write_atomically
 from inrcodec.formats.memory import from_array
-from keep import Store, Ticker
+from keep import Made, Store, Ticker
 
 from inrcodec.search import PAPER_DB, Evaluation, Problem, SearchResult, SearchSettings, search
 from inrcodec.search_result import document, pack, parse
@@ -80,11 +80,12 @@ def algorithm_1(options: Options, sizes: Search) -> Outcome:
         rows.append((m, ", ".join(map(str, PAPER[m])), t.pair, f"{t.psnr_db + PAPER_DB:.2f}", f"{t.psnr_db:.2f}",
                      f"{t.score:.2f}", turns.sweeps[-1].round, n_turns, best))  # fmt: skip
     head = ("M", "paper (w, d)", "ours", "ENRP's PSNR dB", "ordinary dB", "J", "rounds", "trainings", "every pair")
+    joined = "\n".join(parts)
     body = (
         f"{name} at {side} × {side}, {base.iterations} steps, trainings a pair: {base.repeats} (the paper: 5), at most "
         f"{base.max_flops / 1e9:g} GFLOPs, α = 7, from (256, 3). J is of ENRP's PSNR. A round is a sweep over widths "
         f"and one over depths; the last one only confirms.\n\n{markdown(head, rows)}\n"
-        f"Figure 3, round by round. {' '.join(parts)}\n"
+        f"Figure 3, round by round. {joined}\n"
         f"{stuck} The codec's `search --exhaustive` trains every feasible pair, at most "
         "16 here, and cannot stick. As a command: `inrcodec search picture.png --grid 32 --recipe paper --repeats "
         "5`.\n"
@@ -100,6 +101,7 @@ def _known(
     path = store.folder and store.folder / f"grid-{settings.grid}.json"
     found = parse(path.read_bytes()) if path is not None and path.exists() else None
     known = list(found.evaluations) if found is not None and found.facts == problem.facts else []
+    store.earlier.append(Made(sum(e.seconds for e in known), ""))
 
     def learn(one: Evaluation) -> None:
         known.append(one)

@@ -8,7 +8,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +18,12 @@ from inrcodec.formats.files import write_atomically
 from inrcodec.fields.base import Progress
 from inrcodec.fitting import DescentState
 
-__all__ = ["Look", "Store", "Ticker", "Watch", "digest", "duration"]
+__all__ = ["Look", "Made", "Store", "Ticker", "Watch", "digest", "duration"]
 
 T = TypeVar("T")
 SAVE_EVERY_S = 120.0
 SAY_EVERY_S = 30.0
+MADE = "made"  # beside the fields of a kept result: how it was made
 LISTS = ("parameters", "means", "squares", "best")  # of a DescentState
 
 
@@ -110,11 +111,24 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What a result of an earlier run took, and on which machine."""
+
+    seconds: float
+    machine: str
+
+
+@dataclass(frozen=True)
 class Store:
-    """A folder of results; None: nothing is kept, everything is made anew."""
+    """A folder of results; None: nothing is kept, everything is made anew.
+
+    machine: this one, in words. earlier: what results of earlier runs took, of those asked for so far.
+    """
 
     folder: Path | None
     say: Callable[[str], None]
+    machine: str = ""
+    earlier: list[Made] = field(default_factory=list)
 
     def result(self, label: str, key: object, make: Callable[[Watch], T], load: Callable[[dict[str, Any]], T]) -> T:
         """make(watch), a dataclass; or, by load, what it gave in an earlier run. key: its repr is all that decides."""
@@ -122,13 +136,15 @@ class Store:
         known = self._known()
         if name in known:
             self.say(f"  {label}: kept from an earlier run")
-            return load(known[name])
+            value = dict(known[name])
+            self.earlier.append(Made(*value.pop(MADE, (0.0, ""))))
+            return load(value)
         watch = Watch(self.folder and self.folder / f"{name}.npz", Ticker(self.say, label))
         value = make(watch)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            all_of_them = json.dumps(known | {name: asdict(value)})  # type: ignore[call-overload]
-            write_atomically(self.folder / "results.json", all_of_them.encode(), overwrite=True)
+            own = asdict(value) | {MADE: (watch.seconds, self.machine)}  # type: ignore[call-overload]
+            write_atomically(self.folder / "results.json", json.dumps(known | {name: own}).encode(), overwrite=True)
             watch.forget()
         return value
 

@@ -1,11 +1,11 @@
 """Runs the experiments of the four works and writes docs/papers.md.
 
-    python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick | --paper] [--device auto] [--list]
+    python benchmarks/papers/run.py [NAME...] [--data FOLDER] [--quick | --paper] [--device auto] [--tf32] [--list]
 
 Every outcome is kept in docs/papers/NAME.json, one of each size; the page shows the largest that was run, and
 NAME.note.md, written by hand, behind it. NAME: an experiment's name, or a prefix of it; none: all. --paper runs the
 paper's own size, hours to months: it can be cut at any time, and goes on where it was from build/papers/NAME
-(meta-*: build/papers), to be deleted to begin anew. --page only writes the page anew.
+(NAME-tf32 with --tf32, meta-*: build/papers), to be deleted to begin anew. --page only writes the page anew.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ DOCS = ROOT / "docs"
 RESULTS = DOCS / "papers"
 WORK = ROOT / "build" / "papers"
 MODULES = ("enrp", "enrp_sweeps", "search", "multihead", "spectral", "metasparse", "partition", "files")
-LABELS = {"quick": "quick", "paper": "the paper's, in full"}
 N_ROWS = 21  # of the summary; row 0 is the comparison as codecs, which ends the page
 
 
@@ -44,6 +43,8 @@ def experiments() -> list[Experiment]:
 def main() -> int:
     args = _arguments()
     every = experiments()
+    if args.tf32:
+        _allow_tf32()
     if args.list:
         for e in every:
             cost = f" (--paper: {e.cost})" if e.cost else ""
@@ -57,13 +58,14 @@ def main() -> int:
     failed = 0
     for experiment in chosen:
         size = experiment.nearest(args.size)
-        store = Store(WORK / experiment.name if size == "paper" else None, say)
+        folder = WORK / f"{experiment.name}{'-tf32' * args.tf32}" if size == "paper" else None
         say(f"{experiment.name}, size {size} …")
         started = time.perf_counter()
         try:
+            store = Store(folder, say, _machine(args))
             outcome = experiment.run(Options(args.data, args.device, args.seed, say, store), experiment.sizes[size])
         except KeyboardInterrupt:
-            say(f"  cut; the same command goes on from {store.folder}" if store.folder else "  cut")
+            say(f"  cut; the same command goes on from {folder}" if folder else "  cut")
             return 130
         except Exception as error:  # the others are still worth having
             failed += 1
@@ -71,14 +73,15 @@ def main() -> int:
             if args.debug:
                 raise
             continue
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started + sum(made.seconds for made in store.earlier)
+        machines = dict.fromkeys([made.machine for made in store.earlier if made.machine] or [store.machine])
         for name, draw in outcome.plots.items():
             RESULTS.mkdir(parents=True, exist_ok=True)
             draw(RESULTS / name)
         _keep(experiment.name, size, {
             "ours": outcome.ours, "body": outcome.body, "checks": [asdict(c) for c in outcome.checks],
             "seconds": seconds, "date": datetime.now(UTC).strftime("%Y-%m-%d"), "device": args.device,
-            "command": _command(experiment.name, size, args), "machine": _machine(args.device),
+            "command": _command(experiment.name, size, args), "machine": " and ".join(machines),
         })  # fmt: skip
         say(f"  {outcome.ours}; {seconds:.0f} s")
         for check in outcome.checks:
@@ -86,6 +89,13 @@ def main() -> int:
             failed += not check.holds
     (DOCS / "papers.md").write_text(page(every), encoding="utf-8")
     return 1 if failed else 0
+
+
+def _allow_tf32() -> None:
+    """Of every factor the ten leading bits of the mantissa count, instead of 23; sums are float32's still."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = True
 
 
 def page(every: list[Experiment]) -> str:
@@ -130,7 +140,7 @@ def page(every: list[Experiment]) -> str:
             f"`{result['command']}` ({f'row {numbers}; ' if numbers else ''}{size}, {result['seconds']:.0f} s, "
             f"{result['date']}; {result['machine']})",
             "",
-            _paper_size(e, size),
+            _paper_size(e, "paper" in kept[e.name]),
             "",
             result["body"].strip(),
             "",
@@ -155,8 +165,8 @@ def _quick_total(kept: dict[str, Any]) -> str:
     )
 
 
-def _paper_size(e: Experiment, shown: str) -> str:
-    if shown == LABELS["paper"]:
+def _paper_size(e: Experiment, is_shown: bool) -> str:
+    if is_shown:
         return "This is the run at the paper's size."
     if not e.cost:
         return "There is no larger size than the full one: " + (
@@ -169,7 +179,7 @@ def _shown(kept: dict[str, Any], experiment: Experiment) -> tuple[str, dict[str,
     """The largest size that was run, in words, and its result."""
     for size in reversed(SIZES):
         if result := kept.get(experiment.name, {}).get(size):
-            return LABELS.get(size, experiment.size), result
+            return {"full": experiment.size, "paper": experiment.whole}.get(size, size), result
     return None
 
 
@@ -186,7 +196,7 @@ def _keep(name: str, size: str, result: dict[str, Any]) -> None:
     beside.replace(RESULTS / f"{name}.json")
 
 
-def _machine(device: str) -> str:
+def _machine(args: argparse.Namespace) -> str:
     import torch
 
     from inrcodec.fitting import resolve_device
@@ -194,11 +204,14 @@ def _machine(device: str) -> str:
     facts = dict(machine())
     wanted = ("numpy", "torch")
     versions = [v for v in facts["packages"].split(", ") if v.split()[0] in wanted]
-    used = resolve_device(device)
+    used = resolve_device(args.device)
     gpu = [torch.cuda.get_device_name(used)] if used.type == "cuda" else []
     return ", ".join(
-        [*gpu, facts["CPU"], f"{facts['cores']} cores", f"Python {facts['Python']}", *versions, facts["threads"]]
-    )
+        [
+            *gpu, *["matrix products in TF32"] * args.tf32, facts["CPU"], f"{facts['cores']} cores",
+            f"Python {facts['Python']}", *versions, facts["threads"],
+        ]
+    )  # fmt: skip
 
 
 def _plain(value: object) -> object:
@@ -209,7 +222,9 @@ def _plain(value: object) -> object:
 
 def _command(name: str, size: str, args: argparse.Namespace) -> str:
     words = ["python", "benchmarks/papers/run.py", name]
-    words += [f"--{size}"] * (size != "full") + (["--data", args.data.name] if args.data else [])
+    words += (
+        [f"--{size}"] * (size != "full") + ["--tf32"] * args.tf32 + (["--data", args.data.name] if args.data else [])
+    )
     return shlex.join(words + (["--seed", str(args.seed)] if args.seed else []))
 
 
@@ -234,6 +249,9 @@ def _arguments() -> argparse.Namespace:
         help="the paper's own sizes, where the full run is smaller; --list says what they cost",
     )
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--tf32", action="store_true", help="a GPU's matrix products in TF32, as PyTorch 1.7 to 1.11 had by default"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--page", action="store_true")
