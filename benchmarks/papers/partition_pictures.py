@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,11 @@ class Curve:
 
     def at_step(self, step: int) -> float:
         return self.psnr_db[int(np.searchsorted(self.steps, step, side="right")) - 1]
+
+    @property
+    def pace(self) -> float:
+        """Seconds a step."""
+        return self.seconds[-1] / self.steps[-1]
 
     def at_seconds(self, seconds: float) -> float:
         """The last look that was over by then."""
@@ -176,15 +181,18 @@ class Pictures:
 
 def run_pog(options: Options, sizes: Pictures) -> Outcome:
     pixels, name = photo(options, "papers/partition-001_L.png", stand_in="coffee")
-    steps, tall_steps = sizes.steps, sizes.tall_steps
+    steps = sizes.steps
     found, labels = _three(options, resized(pixels, *sizes.shape), steps, sizes.widths)
-    one, grid = found["one network"], found["PoG, global"]
-    ahead = grid.psnr_db[-1] - one.at_seconds(grid.seconds[-1])
     tall = resized(pixels, *sizes.tall)
     correct = found
     if sizes.tall != sizes.shape:
-        correct, _ = _three(options, tall, tall_steps, sizes.widths, local=False)
-    scrambled, _ = _three(options, tall, tall_steps, sizes.widths, local=False, scrambled=True)
+        correct, _ = _three(options, tall, sizes.tall_steps, sizes.widths, local=False)
+    scrambled, _ = _three(options, tall, sizes.tall_steps, sizes.widths, local=False, scrambled=True)
+    if correct is found:
+        found = {kind: _quicker(c, scrambled.get(kind, c)) for kind, c in found.items()}
+    one, grid = found["one network"], found["PoG, global"]
+    ahead = grid.psnr_db[-1] - one.at_seconds(grid.seconds[-1])
+    share = grid.pace / one.pace
     looks = [s for s in PAPER["PoG"] if s <= steps]
     rows = [
         (kind, f"{c.parameters:,}", f"{2 * c.macs:,}", *(f"{c.at_step(s):.2f}" for s in looks),
@@ -195,12 +203,8 @@ def run_pog(options: Options, sizes: Pictures) -> Outcome:
         (f"the paper's {k}, 700 × 1000", "~792,000", "1.58 M or 175,100", *(f"{v[s]}" for s in looks), "", "", "")
         for k, v in PAPER.items()
     ]
-    tall_rows = [
-        (kind, f"{correct[kind].psnr_db[-1]:.2f}", f"{scrambled[kind].psnr_db[-1]:.2f}",
-         f"{correct[kind].seconds[-1]:.1f} s") for kind in scrambled
-    ]  # fmt: skip
     behind = one.psnr_db[-1] - grid.psnr_db[-1]
-    lost = {kind: correct[kind].psnr_db[-1] - scrambled[kind].psnr_db[-1] for kind in scrambled}
+    beside = found["PoG, local"].psnr_db[-1] - one.psnr_db[-1]
     body = (
         f"{name} at {sizes.shape[1]} × {sizes.shape[0]}, RGB in [0, 1], a SIREN (first ω 60, then 30, 3 hidden layers "
         f"of {sizes.widths[0]}) against nine of width {sizes.widths[1]}, Adam 1e-4, full batch; grid by the paper's "
@@ -213,17 +217,13 @@ def run_pog(options: Options, sizes: Pictures) -> Outcome:
             [*rows, *paper],
         )
         + f"\n**At equal steps the paper's gain {'does not appear' if behind > 0 else 'appears'} here**: after "
-        f"{steps:,} steps one network is {abs(behind):.1f} dB {'above' if behind > 0 else 'below'} the grid of nine. "
-        f"At equal time the grid is {ahead:+.1f} dB ahead, for a step of nine small networks costs a ninth of the "
-        "arithmetic. The paper's +2.8 dB at equal steps were measured at 700 × 1000 with 791,043 parameters, and on "
+        f"{steps:,} steps one network is {abs(behind):.1f} dB {'above' if behind > 0 else 'below'} the grid of nine on "
+        f"global coordinates; on local ones the grid is {beside:+.1f} dB from it. A step of nine small networks costs "
+        f"a ninth of the arithmetic and took {share:.0%} of the time: at equal time the grid is {ahead:+.1f} dB ahead. "
+        "The paper's +2.8 dB at equal steps were measured at 700 × 1000 with 791,043 parameters, and on "
         "a signal that its own code had shredded: coordinates are enumerated column by column and pixels row by row, "
         f"which scrambles every picture that is not square. The same at {tall.shape[1]} × {tall.shape[0]} (width × "
-        f"height), {tall_steps:,} steps, with correct and with scrambled coordinates:\n\n"
-        + markdown((f"PSNR at step {tall_steps}", "correct", "scrambled, as the paper's code", "time"), tall_rows)
-        + "\nScrambling costs "
-        + ", ".join(f"{v:.1f} dB ({k})" for k, v in lost.items())
-        + ": one network lives on smoothness across parts, which it destroys. The codec's coordinates are (row, "
-        "column) with pixels in the same order, checked on non-square pictures, and local.\n"
+        "height), with correct and with scrambled coordinates:\n\n" + _scrambled_text(correct, scrambled, sizes)
     )
     regions = int(labels.max()) + 1
     checks = (
@@ -234,17 +234,57 @@ def run_pog(options: Options, sizes: Pictures) -> Outcome:
               f"{regions} regions, {int(components(labels).max()) + 1} components, {labels.size:,} pixels",
               regions == PARTS == int(components(labels).max()) + 1 and labels.min() == 0),
     )  # fmt: skip
+    ends = " / ".join(f"{found[k].psnr_db[-1]:.1f}" for k in scrambled)
+    ours = f"{ends} dB; {ahead:+.1f} at equal time"
     if sizes.is_papers:
-        as_published = {k: scrambled[f"{k}, global"].psnr_db[-1] - scrambled["one network"].psnr_db[-1]
-                        for k in ("PoG", "PoS")}  # fmt: skip
-        checks += tuple(
-            Check(f"scrambled as published, {kind} above one network at step {steps}: {wanted} ± 1 dB",
-                  f"{as_published[kind]:+.2f} dB", abs(as_published[kind] - wanted) <= 1)
-            for kind, wanted in (("PoG", 2.8), ("PoS", 3.2))
-        )  # fmt: skip
-    segments = found["PoS, global"]
-    ours = f"{one.psnr_db[-1]:.1f} / {grid.psnr_db[-1]:.1f} / {segments.psnr_db[-1]:.1f} dB; {ahead:+.1f} at equal time"
+        checks += tuple(_as_published(kind, c) for kind, c in scrambled.items())
+        ours += "; scrambled, as published: " + " / ".join(
+            f"{c.psnr_db[-1]:.1f} at step {c.steps[-1]}" for c in scrambled.values()
+        )
     return Outcome(ours, body, checks)
+
+
+def _quicker(curve: Curve, other: Curve) -> Curve:
+    """The curve, timed by the other run of the same networks where that was quicker: one may have shared its device."""
+    if other.pace >= curve.pace:
+        return curve
+    return replace(curve, seconds=[s * other.pace for s in curve.steps])
+
+
+def _published(kind: str, curve: Curve) -> dict[int, float]:
+    """The paper's PSNR at the steps that a curve gets to."""
+    return {s: v for s, v in PAPER[kind.removesuffix(", global")].items() if s <= curve.steps[-1]}
+
+
+def _as_published(kind: str, curve: Curve) -> Check:
+    paper = _published(kind, curve)
+    apart = max((abs(curve.at_step(s) - v) for s, v in paper.items()), default=0.0)
+    measured = ", ".join(f"{s}: {curve.at_step(s):.2f} ({v})" for s, v in paper.items())
+    return Check(f"scrambled as published, {kind}: within 1 dB of the paper's at every step", measured, apart <= 1)
+
+
+def _scrambled_text(correct: dict[str, Curve], scrambled: dict[str, Curve], sizes: Pictures) -> str:
+    """The table of correct and scrambled coordinates; and, at the paper's size, the paper's course beside it."""
+    rows, lost = [], {}
+    for kind, c in scrambled.items():
+        at = c.steps[-1]
+        lost[kind] = correct[kind].at_step(at) - c.psnr_db[-1]
+        rows.append((kind, at, f"{correct[kind].at_step(at):.2f}", f"{c.psnr_db[-1]:.2f}", f"{c.seconds[-1]:.1f} s"))
+    text = markdown(("PSNR", "at step", "correct", "scrambled, as the paper's code", "time"), rows)
+    if sizes.is_papers:
+        looks = [s for s in PAPER["PoG"] if s <= sizes.tall_steps]
+        courses = [
+            (kind, *(f"{c.at_step(s):.2f} ({v[s]})" if s in (v := _published(kind, c)) else "–" for s in looks))
+            for kind, c in scrambled.items()
+        ]
+        head = ("scrambled; in brackets the paper's", *(f"step {s}" for s in looks))
+        text += "\n" + markdown(head, courses)
+    return (
+        f"{text}\nScrambling costs "
+        + ", ".join(f"{v:.1f} dB ({k})" for k, v in lost.items())
+        + ": one network lives on smoothness across parts, which it destroys. The codec's coordinates are (row, "
+        "column) with pixels in the same order, checked on non-square pictures, and local.\n"
+    )
 
 
 @dataclass(frozen=True)
