@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from drawn import crops, photo_split
 from experiment import Check, Experiment, Options, Outcome, markdown
-from metatables import METHODS, PAPER_CELEBA, STAND_IN, Line, dense, lines, pruned
+from metatables import METHODS, PAPER_CELEBA, STAND_IN, Line, dense, lines, over_steps, pruned
 from metatrain import (
     FULL,
     PAPER,
@@ -223,7 +223,9 @@ def meta_two_step(options: Options, sizes: FaceSizes) -> Outcome:
         f"{CONVENTION} After two full SGD steps. {deviations(sizes)}\n\n"
         + markdown(("weights left", *COARSE, *(f"PAPERS 3.6: {m}" for m in ("MSINR", "Random", "DN"))), rows)
         + f"\nDense: {dense_db:.2f} dB (PAPERS 3.6: 24.00). Two-step PSNR of Meta-SparseINR varies by "
-        f"{max(spread) - min(spread):.2f} dB over the levels of this table.",
+        f"{max(spread) - min(spread):.2f} dB over the levels of this table.\n\nPSNR over the steps of Adam "
+        f"(rate {sizes.fit_rate:g}) at 10.7 % of the weights, and of the dense start:\n\n"
+        + over_steps(suite, sizes.levels, 10),
         (
             Check("at 10.7 % Meta-SparseINR is ahead of Dense-Narrow and Random",
                   ", ".join(f"{v:.2f} dB" for v in at.values()),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from metatrain import LEVELS, Suite, level, make_state_prior, measures, schedule, states
+from experiment import markdown
+from metatrain import LEVELS, Suite, fit, kept, level, make_state_prior, measures, schedule, states
 
 from inrcodec.priors import meta
 
-__all__ = ["METHODS", "PAPER_CELEBA", "STAND_IN", "Line", "dense", "lines"]
+__all__ = ["METHODS", "PAPER_CELEBA", "STAND_IN", "Line", "dense", "lines", "over_steps"]
 
+STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # of Adam, on a test signal
 METHODS = ("Meta-SparseINR", "Random", "Dense-Narrow", "OneShot", "IMP", "Scratch")
 STAND_IN = {  # PAPERS 3.6: 100 Adam steps [2 SGD steps], another drawing of faces
     4: ("33.56 [24.0]", "30.47 [20.4]", "33.97 [22.0]", "35.18", "34.10", "31.10"),
@@ -39,6 +41,11 @@ class Line:
     weights: int
     width: int
     psnr_db: dict[str, tuple[float, float]]
+
+
+def narrowed(suite: Suite, weights: int) -> Suite:
+    """The same of a dense network of about so many weights."""
+    return replace(suite, shape=replace(suite.shape, width=meta.narrow_width(suite.shape, weights)))
 
 
 def dense(suite: Suite) -> dict[int, meta.MetaState]:
@@ -76,7 +83,7 @@ def _lines(suite: Suite, levels: tuple[int, ...], methods: tuple[str, ...]) -> l
     made = []
     for rounds in levels:
         left = level(suite, rounds)
-        narrow = replace(suite, shape=replace(suite.shape, width=meta.narrow_width(suite.shape, left)))
+        narrow = narrowed(suite, left)
         found: dict[str, tuple[float, float]] = {}
         for method in methods:
             if method in sparse:
@@ -91,3 +98,23 @@ def _lines(suite: Suite, levels: tuple[int, ...], methods: tuple[str, ...]) -> l
             suite.options.say(f"  {suite.name} {left} weights, {method}: {found[method][0]:.2f} dB")
         made.append(Line(rounds, left, narrow.shape.width, found))
     return made
+
+
+def over_steps(suite: Suite, levels: tuple[int, ...], rounds: int) -> str:
+    """PSNR of the test signals over the steps of Adam, at one of the levels; the first seed's networks."""
+    narrow, end = narrowed(suite, level(suite, rounds)), suite.settings.outer_steps
+    starts = {"dense": (suite, dense(suite)[end])}
+    for method, name in (("Meta-SparseINR", "maml"), ("Random", "maml-random")):
+        starts[method] = suite, pruned(suite, name, levels)[rounds]
+    starts["Dense-Narrow"] = narrow, dense(narrow)[end]
+    rows = []
+    for method, (own, state) in starts.items():
+        weights = int(state.mask.sum()) - own.shape.n_parameters + own.n_weights
+        found = [_after(own, state, n) for n in STEPS]
+        rows.append((f"{method}, {weights:,}", *(f"{db:.2f}" for db in found)))
+        suite.options.say(f"  {' | '.join(rows[-1])}")
+    return markdown(("start, weights", *map(str, STEPS)), rows)
+
+
+def _after(suite: Suite, state: meta.MetaState, steps: int) -> float:
+    return kept(suite, f"fit {steps} {suite.fit_rate} None", state, lambda: fit(suite, state, steps=steps))
