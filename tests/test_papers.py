@@ -231,3 +231,36 @@ def test_pictures_fall_back_to_stand_ins_that_say_so(runner: ModuleType, tmp_pat
     Image.fromarray(np.full((4, 6, 3), 9, np.uint8)).save(tmp_path / "papers" / "enrp-image.jpg", quality=100)
     pixels, name = experiment.photo(options, "papers/enrp-image.jpg")
     assert (pixels.shape, name) == ((4, 6, 3), "enrp-image.jpg")
+
+
+def test_networks_pruned_once_are_not_trained_again(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metatrain, tables = (importlib.import_module(n) for n in ("metatrain", "metatables"))
+    experiment, keep = (importlib.import_module(n) for n in ("experiment", "keep"))
+    monkeypatch.setattr(metatrain, "CACHE", tmp_path)
+    options = experiment.Options(None, "cpu", 0, lambda _: None, keep.Store(None, lambda _: None))
+    suite = metatrain.face_suite(options, replace(metatrain.PAPER, **META))
+    made = tables.pruned(suite, "maml", (1, 2))
+    monkeypatch.setattr(metatrain.meta, "train", None)
+    again = tables.pruned(suite, "maml", (1, 2))
+    assert {k: s.mask.sum() for k, s in again.items()} == {k: s.mask.sum() for k, s in made.items()}
+
+
+def test_a_kept_result_says_what_it_took_and_where(runner: ModuleType, tmp_path: Path) -> None:
+    keep, enrp = importlib.import_module("keep"), importlib.import_module("enrp_recipe")
+    one = enrp.Fitted(1.0, 2.0, {10: 3.0}, 0.5)
+    for machine in ("a fast machine", "a slow one"):
+        store = keep.Store(tmp_path, lambda _: None, machine)
+        assert store.result("x", "key", lambda _: one, enrp.Fitted.load) == one
+    assert [made.machine for made in store.earlier] == ["a fast machine"]
+    assert store.earlier[0].seconds > 0
+
+
+def test_products_in_tf32_show_in_the_command_and_the_machine(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "--paper", "--tf32", "--device", "cpu"])
+    args = runner._arguments()
+    assert runner._command("x", "paper", args) == "python benchmarks/papers/run.py x --paper --tf32"
+    assert runner._machine(args).startswith("matrix products in TF32, ")
