@@ -26,6 +26,7 @@ PAPER_ADAM = AdamSettings(1e-3, "drops", eps=1e-7)  # Keras' eps
 RAW_AT_ONCE = 2**22  # random numbers, or entries of normal equations, held at a time
 FEW = 8  # connections are few below one in so many of the features
 BLOCK_VALUES = 2**17  # of the matrix, made at a time: a block stays in the caches
+BLOCK_VALUES_GPU = 2**24  # fewer and larger products: 256² heads 3.6 instead of 25 ms a step on an H200
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def _blockwise() -> Any:
         def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, torch.Tensor]:
             weights, support, features = ctx.saved_tensors
             of_weights, of_features = torch.empty_like(weights), torch.zeros_like(features)
-            size = max(1, BLOCK_VALUES // len(features))
+            limit = BLOCK_VALUES if features.device.type == "cpu" else BLOCK_VALUES_GPU
+            size = max(1, limit // len(features))
             for a in range(0, len(weights), size):
                 rows = slice(a, a + size)
                 of_weights[rows] = (gradient[rows] @ features.T).gather(1, support[rows])
