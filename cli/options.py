@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 STREAM = "-"
-MAX_WORKERS = 8  # for one file, where nobody says how many: each takes memory
+MAX_WORKERS = 4  # for one file, where nobody says how many: each takes memory
 
 
 class _Bytes(click.ParamType[int]):
@@ -135,7 +135,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(0, 1024),
             metavar="N",
             help="Use N processes, on several files at a time or on the parts of a large one; 0 for one per core."
-            "  [default: one file at a time, its parts on all cores]",
+            "  [default: one file at a time, its parts on up to 4 cores]",
         ),
         click.option("--progress/--no-progress", default=None, help="Show progress.  [if stderr is a terminal]"),
         click.option("--quiet", is_flag=True, help="Only say what goes wrong."),

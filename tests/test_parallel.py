@@ -194,7 +194,7 @@ def test_jobs_are_files_or_parts_of_one(jobs: int, n_files: int, one_by_one: boo
 
 def test_without_jobs_files_come_one_by_one_and_parts_on_the_cores() -> None:
     files, parts = How().of(5)
-    assert files == 1 and 1 <= parts <= 8
+    assert files == 1 and 1 <= parts <= 4
 
 
 def test_wanting_no_worker_is_refused() -> None:
