@@ -58,7 +58,11 @@ def run_jobs(work: Callable[[Item], None], items: Sequence[Item], files: int = 1
         from inrcodec.parallel import in_processes, workers
 
         with workers(max(files, parts)):
-            codes = list(in_processes(attempt, items)) if files > 1 else [attempt(item) for item in items]
+            codes = (
+                list(in_processes(attempt, items, one_blas_thread=False))
+                if files > 1
+                else [attempt(item) for item in items]
+            )
     failed = [code for code in codes if code]
     if failed:
         raise click.exceptions.Exit(failed[0] if len(items) == 1 else EXIT_SOME_FAILED)
@@ -98,7 +102,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         reason = error.strerror or text
         return f"{where}{reason[:1].lower()}{reason[1:]}", EXIT_IO
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return text if text.startswith("a process") else "out of memory", EXIT_LIMIT
+        return text.replace("fewer need", "--jobs 1 needs") if "process" in text else "out of memory", EXIT_LIMIT
     if isinstance(error, ModuleNotFoundError):
         return f"{text}; pip install {error.name} brings it", EXIT_IO
     if isinstance(error, ValueError):

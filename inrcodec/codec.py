@@ -17,7 +17,7 @@ from .errors import FormatError, LimitError, UnsupportedError
 from .fields import Field, field_class, make_field
 from .fields.base import OnStep, Weights
 from .grid import Grid, parse_cells
-from .parallel import single_blas
+from .parallel import WorkerKilledError, single_blas
 from .priors.prior import Prior
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
@@ -141,6 +141,8 @@ class Decoder:
         try:
             with _threads(self.header.field):
                 yield
+        except WorkerKilledError:
+            raise
         except MemoryError:
             raise LimitError("not enough memory for a signal of this size") from None
 

@@ -6,58 +6,152 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # small signals must not wait for these
     from multiprocessing.connection import Connection
 
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_processes", "in_threads", "single_blas", "workers"]
+__all__ = ["MANY_CODES", "WorkerKilledError", "in_processes", "in_threads", "single_blas", "workers"]
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # read by the children as they start
 EXIT_ABANDONED = 5
+MOST = 60  # processes: Windows waits for 63 handles at most
+AHEAD = 2  # tasks per process that may be done before the first of them is asked for: bounds the results that wait
+MANY_CODES = 2**21  # take a second or two to choose or to write
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+class WorkerKilledError(MemoryError):
+    """A process ended before its work was done: systems that are short of memory kill the largest."""
+
+
 class _Pool:
-    """Up to n processes, started as work comes in. What they run and are given is pickled. They ignore Ctrl-C, and end
-    with the pool or with this process, however that ends."""
+    """Up to n processes, started as work comes in, each at the end of a pipe of its own. What they run and are given is
+    pickled. They ignore Ctrl-C, and end with the pool or with this process, however that ends."""
 
     def __init__(self, n: int) -> None:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        self._stop, self._ended = multiprocessing.Pipe(duplex=False)
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(n, context, _end_with, (self._stop,))
+        self._n = min(n, MOST)
         self._threads = str(max(1, (os.cpu_count() or 1) // n))
+        self._idle: list[_Worker] = []
+        self._closed = False
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Results in the order of items. Raises what work does, MemoryError where a process was killed."""
-        from concurrent.futures.process import BrokenProcessPool
+        """Results in the order of items. Raises what work does, WorkerKilledError, and RuntimeError where processes
+        cannot start."""
+        from multiprocessing.connection import wait
 
-        with _inherited(self._threads):
-            futures = [self._executor.submit(work, item) for item in items]
+        busy: dict[Any, tuple[_Worker, int]] = {}  # by pipe, and the item each is at
+        found: dict[int, tuple[bool, Any]] = {}
+        given = 0
         try:
-            while futures:
-                yield futures.pop(0).result()
-        except BrokenProcessPool:
-            raise MemoryError("a process was killed, probably for want of memory; --jobs 1 needs less") from None
+            self._start(min(self._n, len(items)))
+            for i in range(len(items)):
+                while i not in found:
+                    while self._idle and given < min(len(items), i + AHEAD * self._n):
+                        worker = self._idle.pop()
+                        busy[worker.pipe] = worker, given
+                        worker.send((work, items[given]))
+                        given += 1
+                    for pipe in wait(list(busy)):
+                        worker, at = busy[pipe]
+                        found[at] = worker.receive()
+                        del busy[pipe]
+                        self._idle.append(worker)
+                done, result = found.pop(i)
+                if not done:
+                    raise result
+                yield result
         finally:
-            for future in futures:
-                future.cancel()
+            for worker, _ in busy.values():  # left before the end: nobody waits for what they are at
+                worker.end()
 
-    def close(self, *, at_once: bool = False) -> None:
-        """at_once: without waiting for what is under way."""
-        self._executor.shutdown(wait=not at_once, cancel_futures=True)
-        self._ended.close()
-        self._stop.close()
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().end()
+
+    def _start(self, n: int) -> None:
+        """All at once: a first task is only taken by a process that has come up."""
+        if self._closed:
+            raise RuntimeError("workers() has ended")
+        with _inherited(self._threads):
+            while len(self._idle) < n:
+                self._idle.append(_Worker())
+
+
+class _Worker:
+    """A process that answers (work, item) with (True, work(item)) or (False, the error), one after the other."""
+
+    def __init__(self) -> None:
+        import multiprocessing
+
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._started = False
+
+    def send(self, task: object) -> None:
+        # one that is gone shows when its answer is read
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(task)
+
+    def receive(self) -> tuple[bool, Any]:
+        try:
+            if not self._started:
+                self._started = self.pipe.recv()
+            answer: tuple[bool, Any] = self.pipe.recv()
+            return answer
+        except (EOFError, OSError):
+            if self._started:
+                raise WorkerKilledError("a process was killed, probably for want of memory; fewer need less") from None
+            raise RuntimeError(
+                'processes cannot start; a script that uses workers() wants `if __name__ == "__main__":`'
+            ) from None
+
+    def end(self) -> None:
+        self.pipe.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    """What a worker does until its pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError):
+        pipe.send(True)
+        while True:
+            work, item = pipe.recv()
+            try:
+                answer = (True, work(item))
+            except Exception as error:
+                answer = (False, error)
+            try:
+                pipe.send(answer)
+            except OSError:
+                raise
+            except Exception as error:  # what cannot be pickled
+                pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def _end_with_parent() -> None:
+    """Even a parent that was killed leaves no process behind."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(EXIT_ABANDONED)
 
 
 class _Workers:
@@ -76,9 +170,9 @@ class _Workers:
         self._pool = self._pool or _Pool(self.n)
         return self._pool
 
-    def close(self, *, at_once: bool) -> None:
+    def close(self) -> None:
         if self._pool is not None:
-            self._pool.close(at_once=at_once)
+            self._pool.close()
 
 
 _asked: ContextVar[_Workers | None] = ContextVar("inrcodec_workers", default=None)
@@ -88,7 +182,7 @@ _asked: ContextVar[_Workers | None] = ContextVar("inrcodec_workers", default=Non
 def workers(n: int) -> Iterator[None]:
     """While this lasts, encoding and decoding in this thread use up to n processes for the tiles of large signals
     (1,024 × 1,024 samples of a picture as a rule), and n threads for runs of their rows. Results are the same for
-    every n; memory grows by some 150 MiB a process. They start at the first signal of several tiles.
+    every n; memory grows by some 300 MiB a worker. Processes start at the first signal that is worth it.
 
     As everywhere in Python, a script that starts processes wants `if __name__ == "__main__":` around what it runs.
     """
@@ -96,25 +190,26 @@ def workers(n: int) -> Iterator[None]:
         raise ValueError(f"{n} workers: wanted 1 or more")
     asked = _Workers(n)
     token = _asked.set(asked if n > 1 else None)
-    finished = False
     try:
         yield
-        finished = True
     finally:
         _asked.reset(token)
-        asked.close(at_once=not finished)
+        asked.close()
 
 
-def in_processes(work: Callable[[T], R], tasks: Sequence[T], *, worth_a_start: bool = True) -> Iterator[R]:
+def in_processes(
+    work: Callable[[T], R], tasks: Sequence[T], *, worth_a_start: bool = True, one_blas_thread: bool = True
+) -> Iterator[R]:
     """work of every task, in order: in the processes that the caller has asked for, otherwise here. For what is many
-    small numpy calls. worth_a_start: whether it takes longer than starting processes (a third of a second each)."""
+    small numpy calls. worth_a_start: whether it takes longer than starting processes (a third of a second each).
+    one_blas_thread: see single_blas."""
     asked = _asked.get()
     if asked is None or len(tasks) < 2 or not (worth_a_start or asked.started):
         return map(work, tasks)
-    return asked.pool.map(partial(_alone, work), tasks)
+    return asked.pool.map(partial(_with_one_thread, work) if one_blas_thread else work, tasks)
 
 
-def _alone(work: Callable[[T], R], task: T) -> R:
+def _with_one_thread(work: Callable[[T], R], task: T) -> R:
     with single_blas():
         return work(task)
 
@@ -159,6 +254,7 @@ def single_blas() -> Iterator[None]:
 
 @cache
 def _blas() -> ThreadpoolController:
+    import numpy  # noqa: F401  (whose library is to be found)
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
@@ -180,15 +276,3 @@ def _inherited(threads: str) -> Iterator[None]:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
-
-
-def _end_with(stop: Connection) -> None:
-    """In a child: ends it when the pool's end of the pipe is closed, by close() or because its process is gone."""
-
-    from multiprocessing.connection import wait
-
-    def watch() -> None:
-        wait([stop])
-        os._exit(EXIT_ABANDONED)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -15,7 +15,7 @@ from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES, OF_SHIFTS, Code, LearnedTile, Pass
 from .entropy.tables import symbol_bits
-from .parallel import in_processes
+from .parallel import MANY_CODES, in_processes
 from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
@@ -57,7 +57,8 @@ def rate_optimal(
     areas = tiles(layout.cells)
     tasks = [(order, tile, scaled[_at(tile)], None if splits is None else splits[:, slice(*tile[0])]) for tile in areas]
     result = np.empty(scaled.shape, np.int32)
-    for tile, codes in zip(areas, in_processes(_chosen, tasks), strict=True):
+    worth = scaled.size >= MANY_CODES
+    for tile, codes in zip(areas, in_processes(_chosen, tasks, worth_a_start=worth), strict=True):
         result[_at(tile)] = codes
     return result
 
@@ -68,7 +69,9 @@ def reconsidered(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, tr
     areas = tiles(layout.cells)
     tasks = [(layout, trade, tile, codes[_at(tile)], scaled[_at(tile)]) for tile in areas]
     result = np.empty(codes.shape, np.int32)
-    for tile, found in zip(areas, in_processes(_reconsidered, tasks), strict=True):
+    for tile, found in zip(
+        areas, in_processes(_reconsidered, tasks, worth_a_start=scaled.size >= MANY_CODES), strict=True
+    ):
         result[_at(tile)] = found
     return result
 

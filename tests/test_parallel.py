@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,13 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import ENV
+from command_line import ENV, Cli
 from inrcodec.cli.options import How
+from PIL import Image
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import inrcodec
+from inrcodec import quantize
+from inrcodec.entropy import range_coder
 from inrcodec.errors import FormatError
-from inrcodec.parallel import in_processes, in_threads, single_blas
+from inrcodec.parallel import WorkerKilledError, _blas, in_processes, in_threads, single_blas
 
 TWO_TILES = (24, 1200)  # 2 × 75 cells
 
@@ -34,6 +39,14 @@ def picture() -> np.ndarray:
 def sound() -> np.ndarray:
     t = np.arange(8192 * 70)
     return (0.4 * np.sin(t / 20) * (1 + np.sin(t / 9000)) / 2).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def anything_is_worth_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small signals in processes too."""
+    monkeypatch.setattr(quantize, "MANY_CODES", 0)
+    monkeypatch.setattr(range_coder, "MANY_CODES", 0)
+    monkeypatch.setattr(range_coder, "MANY_BYTES", 0)
 
 
 def none_is_left() -> bool:
@@ -119,10 +132,101 @@ def test_processes_are_not_started_for_little() -> None:
         assert not here & set(in_processes(eval, ["__import__('os').getpid()"] * 2, worth_a_start=False))
 
 
-def test_a_killed_process_is_said_to_want_memory() -> None:
-    with pytest.raises(MemoryError, match="--jobs 1 needs less"), inrcodec.workers(2):
-        list(in_processes(os._exit, [9, 9]))
+def test_a_killed_process_is_said_to_want_memory_and_the_next_signal_has_new_ones() -> None:
+    with inrcodec.workers(2):
+        for _ in range(2):
+            with pytest.raises(WorkerKilledError, match="fewer need less"):
+                list(in_processes(os._exit, [9, 9]))
+            assert list(in_processes(abs, [-1, -2])) == [1, 2]
     assert none_is_left()
+
+
+class Fatal:
+    """Kills the process that it is sent to."""
+
+    def __call__(self, task: object) -> np.ndarray:
+        raise AssertionError("not in a process of its own")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (9,)
+
+
+def test_a_killed_process_is_one_line_of_the_command_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(picture()).save("wide.png")
+    monkeypatch.setattr(quantize, "_chosen", Fatal())
+    failed = cli("encode wide.png -j 2")
+    assert (failed.code, failed.err) == (
+        3,
+        "inrcodec: a process was killed, probably for want of memory; --jobs 1 needs less\n",
+    )
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=60, check=False)
+
+
+LEFT = """
+import time
+import inrcodec
+from inrcodec.parallel import in_processes
+
+with inrcodec.workers(2):
+    for _ in in_processes(time.sleep, [0.01] * 200):
+        raise KeyError(5)
+"""
+
+
+def test_leaving_before_the_end_is_quiet() -> None:
+    """With many tasks under way and waiting."""
+    done = run(LEFT)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1 and done.stderr.endswith("KeyError: 5\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("wait_s", [0.4, 0.9, 1.4])
+def test_ctrl_c_ends_all_processes_with_one_line(tmp_path: Path, wait_s: float) -> None:
+    pixels = np.tile(picture(), (2, 20, 1))  # 24 tiles and more, worth processes
+    Image.fromarray(pixels).save(tmp_path / "long.png")
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from inrcodec.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "encode", "long.png", "-j", "2"]
+    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, env=ENV, start_new_session=True)
+    time.sleep(wait_s + 0.6)
+    os.killpg(running.pid, signal.SIGINT)  # what a terminal does
+    try:
+        _, said = running.communicate(timeout=30)  # the pipe is closed once all of them are gone
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert (running.returncode, said) == (130, b"inrcodec: interrupted\n")
+
+
+def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import inrcodec\nfrom inrcodec.parallel import in_processes\n"
+        "with inrcodec.workers(2):\n    list(in_processes(abs, [1, 2]))\n"
+    )
+    done = subprocess.run([sys.executable, script], env=ENV, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().splitlines()[-1] == (
+        'RuntimeError: processes cannot start; a script that uses workers() wants `if __name__ == "__main__":`'
+    )
+
+
+def test_errors_that_cannot_be_pickled_are_still_errors() -> None:
+    with inrcodec.workers(2), pytest.raises(RuntimeError, match="pickle"):
+        list(in_processes(eval, ["lambda: 0", "lambda: 0"]))
+
+
+def test_files_in_processes_hold_blas_as_in_one(tmp_path: Path) -> None:
+    """A child must find numpy's library although it is asked before numpy is there."""
+    probe = "__import__('inrcodec.parallel').parallel._blas().info().__len__()"
+    with inrcodec.workers(2):
+        found = list(in_processes(eval, [probe, probe], one_blas_thread=False))
+    assert found == [len(_blas().info())] * 2
 
 
 def test_threads_heed_the_callers_numpy_errors() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FormatError
-from ..parallel import in_processes
+from ..parallel import MANY_CODES, in_processes
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes
 from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
@@ -39,7 +39,8 @@ class RangeCoder(EntropyCoder):
             views = {p.tensor: codes[p.tensor][_area(layouts, p)] for some in parts for p in some}
             tasks.append(_Writing(layouts, parts, _splits(codes, layouts, parts), views))
         payloads = [b""] * len(chunks)
-        for group, made in zip(groups, in_processes(self._write, tasks), strict=True):
+        worth = sum(c.size for c in codes) >= MANY_CODES
+        for group, made in zip(groups, in_processes(self._write, tasks, worth_a_start=worth), strict=True):
             for i, payload in zip(group, made, strict=True):
                 payloads[i] = payload
         return payloads
