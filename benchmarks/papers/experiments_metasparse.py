@@ -185,7 +185,8 @@ def _others(options: Options, sizes: FaceSizes) -> list[tuple[Suite, str]]:
         (
             shape_suite(options, sizes),
             "Generated shapes instead of the paper's signed distance fields: unions of circles, boxes and triangles, "
-            f"distance clipped to [0, 1]; trained {length} the faces:",
+            f"distance clipped to [0, 1]; trained {length} the faces, with inner steps of {PAPER.inner_rate:g}, the "
+            "paper's:",
         ),
         (
             photos,
