@@ -102,7 +102,10 @@ def _explain(error: Exception) -> tuple[str, int]:
         reason = error.strerror or text
         return f"{where}{reason[:1].lower()}{reason[1:]}", EXIT_IO
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return text.replace("fewer need", "--jobs 1 needs") if "process" in text else "out of memory", EXIT_LIMIT
+        from inrcodec.parallel import WorkerKilledError
+
+        killed = isinstance(error, WorkerKilledError)
+        return f"{text}; --jobs 1 needs less" if killed else "out of memory", EXIT_LIMIT
     if isinstance(error, ModuleNotFoundError):
         return f"{text}; pip install {error.name} brings it", EXIT_IO
     if isinstance(error, ValueError):

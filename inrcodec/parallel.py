@@ -37,7 +37,7 @@ class _Pool:
     pickled. They ignore Ctrl-C, and end with the pool or with this process, however that ends."""
 
     def __init__(self, n: int) -> None:
-        self._n = min(n, MOST)
+        self.n = min(n, MOST)
         self._threads = str(max(1, (os.cpu_count() or 1) // n))
         self._idle: list[_Worker] = []
         self._closed = False
@@ -51,10 +51,10 @@ class _Pool:
         found: dict[int, tuple[bool, Any]] = {}
         given = 0
         try:
-            self._start(min(self._n, len(items)))
+            self._start(min(self.n, len(items)))
             for i in range(len(items)):
                 while i not in found:
-                    while self._idle and given < min(len(items), i + AHEAD * self._n):
+                    while self._idle and given < min(len(items), i + AHEAD * self.n):
                         worker = self._idle.pop()
                         busy[worker.pipe] = worker, given
                         worker.send((work, items[given]))
@@ -71,6 +71,10 @@ class _Pool:
         finally:
             for worker, _ in busy.values():  # left before the end: nobody waits for what they are at
                 worker.end()
+
+    @property
+    def is_started(self) -> bool:
+        return bool(self._idle)
 
     def close(self) -> None:
         self._closed = True
@@ -112,7 +116,7 @@ class _Worker:
             return answer
         except (EOFError, OSError):
             if self._started:
-                raise WorkerKilledError("a process was killed, probably for want of memory; fewer need less") from None
+                raise WorkerKilledError("a process was killed, probably for want of memory") from None
             raise RuntimeError(
                 'processes cannot start; a script that uses workers() wants `if __name__ == "__main__":`'
             ) from None
@@ -154,28 +158,7 @@ def _end_with_parent() -> None:
     os._exit(EXIT_ABANDONED)
 
 
-class _Workers:
-    """What a caller asked for."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self._pool: _Pool | None = None
-
-    @property
-    def started(self) -> bool:
-        return self._pool is not None
-
-    @property
-    def pool(self) -> _Pool:
-        self._pool = self._pool or _Pool(self.n)
-        return self._pool
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-
-
-_asked: ContextVar[_Workers | None] = ContextVar("inrcodec_workers", default=None)
+_asked: ContextVar[_Pool | None] = ContextVar("inrcodec_workers", default=None)
 
 
 @contextmanager
@@ -188,13 +171,13 @@ def workers(n: int) -> Iterator[None]:
     """
     if n < 1:
         raise ValueError(f"{n} workers: wanted 1 or more")
-    asked = _Workers(n)
-    token = _asked.set(asked if n > 1 else None)
+    pool = _Pool(n)
+    token = _asked.set(pool if n > 1 else None)
     try:
         yield
     finally:
         _asked.reset(token)
-        asked.close()
+        pool.close()
 
 
 def in_processes(
@@ -203,10 +186,10 @@ def in_processes(
     """work of every task, in order: in the processes that the caller has asked for, otherwise here. For what is many
     small numpy calls. worth_a_start: whether it takes longer than starting processes (a third of a second each).
     one_blas_thread: see single_blas."""
-    asked = _asked.get()
-    if asked is None or len(tasks) < 2 or not (worth_a_start or asked.started):
+    pool = _asked.get()
+    if pool is None or len(tasks) < 2 or not (worth_a_start or pool.is_started):
         return map(work, tasks)
-    return asked.pool.map(partial(_with_one_thread, work) if one_blas_thread else work, tasks)
+    return pool.map(partial(_with_one_thread, work) if one_blas_thread else work, tasks)
 
 
 def _with_one_thread(work: Callable[[T], R], task: T) -> R:
@@ -217,8 +200,8 @@ def _with_one_thread(work: Callable[[T], R], task: T) -> R:
 def in_threads(work: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
     """work of every task: in as many threads as the caller has asked for workers, otherwise here. For what is few
     large numpy calls, which let the interpreter go."""
-    asked = _asked.get()
-    if asked is None or len(tasks) < 2:
+    pool = _asked.get()
+    if pool is None or len(tasks) < 2:
         return [work(task) for task in tasks]
     from concurrent.futures import ThreadPoolExecutor
 
@@ -230,7 +213,7 @@ def in_threads(work: Callable[[T], R], tasks: Sequence[T]) -> list[R]:
         with np.errstate(**ignored):
             return work(task)
 
-    with single_blas(), ThreadPoolExecutor(asked.n) as threads:
+    with single_blas(), ThreadPoolExecutor(pool.n) as threads:
         return list(threads.map(quiet, tasks))
 
 
