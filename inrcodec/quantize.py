@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,8 +21,6 @@ from .priors.networks import context_networks
 from .priors.tables import starting_counts
 from .stream import MAX_CODE, Part, TensorLayout, tiles
 from .trellis import Prices, best_path
-
-Tile = tuple[tuple[int, int], ...]  # (start, stop) per axis of cells
 
 __all__ = ["BIT", "LARGEST_KNOT", "ROUNDS", "rate_optimal", "reconsidered", "to_codes"]
 
@@ -54,26 +53,32 @@ def rate_optimal(
     flags [2^levels − 1, cells], where cells are cut.
     """
     order = _Order(layout, trade, quick, rounds)
-    areas = tiles(layout.cells)
-    tasks = [(order, tile, scaled[_at(tile)], None if splits is None else splits[:, slice(*tile[0])]) for tile in areas]
-    result = np.empty(scaled.shape, np.int32)
-    worth = scaled.size >= MANY_CODES
-    for tile, codes in zip(areas, in_processes(_chosen, tasks, worth_a_start=worth), strict=True):
-        result[_at(tile)] = codes
-    return result
+    tasks = [
+        (order, part, scaled[part.index], None if splits is None else splits[:, part.index[-1]])
+        for part in _parts(layout)
+    ]
+    return _joined(_chosen, tasks, layout)
 
 
 def reconsidered(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, trade: float) -> np.ndarray:
     """One more round of the search for dependent codes, from those chosen before. scaled: the same weights, or others
     that are near to them."""
-    areas = tiles(layout.cells)
-    tasks = [(layout, trade, tile, codes[_at(tile)], scaled[_at(tile)]) for tile in areas]
-    result = np.empty(codes.shape, np.int32)
-    for tile, found in zip(
-        areas, in_processes(_reconsidered, tasks, worth_a_start=scaled.size >= MANY_CODES), strict=True
-    ):
-        result[_at(tile)] = found
-    return result
+    tasks = [(layout, trade, part, codes[part.index], scaled[part.index]) for part in _parts(layout)]
+    return _joined(_reconsidered, tasks, layout)
+
+
+def _parts(layout: TensorLayout) -> list[Part]:
+    """All of each tile."""
+    return [Part(0, tile, 0, layout.n_diagonals) for tile in tiles(layout.cells)]
+
+
+def _joined(work: Callable[[Any], np.ndarray], tasks: Sequence[Any], layout: TensorLayout) -> np.ndarray:
+    """The codes of all tiles, which work finds for one task each."""
+    codes = np.empty(layout.shape, np.int32)
+    found = in_processes(work, tasks, worth_a_start=codes.size >= MANY_CODES)
+    for part, of_tile in zip(_parts(layout), found, strict=True):
+        codes[part.index] = of_tile
+    return codes
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,9 @@ class _Order:
     rounds: int
 
 
-def _at(tile: Tile) -> tuple[Any, ...]:
-    """Index of a tile in weights and codes."""
-    return (..., *(slice(a, b) for a, b in tile))
-
-
-def _chosen(task: tuple[_Order, Tile, np.ndarray, np.ndarray | None]) -> np.ndarray:
+def _chosen(task: tuple[_Order, Part, np.ndarray, np.ndarray | None]) -> np.ndarray:
     """Codes of a tile."""
-    order, tile, scaled, splits = task
+    order, part, scaled, splits = task
     layout, trade = order.layout, order.trade
     chosen = scaled.astype(np.float32)  # holds weights ahead of the pass and codes behind it
     kind = tile_kind(layout)
@@ -111,7 +111,6 @@ def _chosen(task: tuple[_Order, Tile, np.ndarray, np.ndarray | None]) -> np.ndar
         upper[near] -= excess**2 + price[row, v] > (1 - excess) ** 2 + price[row, v - 1]
         return to_codes(np.copysign(upper, weights))
 
-    part = Part(0, tile, 0, layout.n_diagonals)
     model = _open(chosen, layout, part, kind, splits=splits)
     stops = np.full(layout.channels, layout.n_diagonals)
     if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
@@ -126,9 +125,9 @@ def _chosen(task: tuple[_Order, Tile, np.ndarray, np.ndarray | None]) -> np.ndar
     return codes
 
 
-def _reconsidered(task: tuple[TensorLayout, float, Tile, np.ndarray, np.ndarray]) -> np.ndarray:
-    layout, trade, tile, codes, scaled = task
-    return _path(codes, scaled, layout, Part(0, tile, 0, layout.n_diagonals), _prices(trade))
+def _reconsidered(task: tuple[TensorLayout, float, Part, np.ndarray, np.ndarray]) -> np.ndarray:
+    layout, trade, part, codes, scaled = task
+    return _path(codes, scaled, layout, part, _prices(trade))
 
 
 def _path(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, part: Part, prices: Prices) -> np.ndarray:

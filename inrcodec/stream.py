@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from .grid import Grid
 from .signals import SignalMeta
@@ -142,6 +143,11 @@ class Part:
     tile: tuple[tuple[int, int], ...]  # per cell axis (start, stop)
     low: int
     high: int
+
+    @property
+    def index(self) -> tuple[Any, ...]:
+        """Of its tile in the codes of its tensor, and in all that has cells last."""
+        return (..., *(slice(a, b) for a, b in self.tile))
 
 
 @dataclass(frozen=True)

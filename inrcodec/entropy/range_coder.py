@@ -36,7 +36,7 @@ class RangeCoder(EntropyCoder):
         tasks = []
         for group in groups:
             parts = [chunks[i] for i in group]
-            views = {p.tensor: codes[p.tensor][_area(layouts, p)] for some in parts for p in some}
+            views = {p.tensor: codes[p.tensor][p.index] for some in parts for p in some}
             tasks.append(_Writing(layouts, parts, _splits(codes, layouts, parts), views))
         payloads = [b""] * len(chunks)
         worth = sum(c.size for c in codes) >= MANY_CODES
@@ -59,14 +59,15 @@ class RangeCoder(EntropyCoder):
                 tasks.append(_Reading(layouts, parts, _splits(codes, layouts, parts), [payloads[i] for i in group]))
             worth = sum(len(payload or b"") for task in tasks for payload in task.payloads) >= MANY_BYTES
             for task, views in zip(tasks, in_processes(self._read, tasks, worth_a_start=worth), strict=True):
-                for part in (p for one in task.parts for p in one):
-                    codes[part.tensor][_area(layouts, part)] = views[part.tensor]
+                for tensor, index in {p.tensor: p.index for chunk in task.parts for p in chunk}.items():
+                    codes[tensor][index] = views[tensor]
         for array in codes:
             check_magnitudes(array)
         return codes
 
     def _write(self, task: _Writing) -> list[bytes]:
-        tile = _Tile(task, {tensor: codes.copy() for tensor, codes in task.codes.items()}, self, writing=True)
+        own = {tensor: codes.copy() for tensor, codes in task.codes.items()}
+        tile = _Tile(task, own, self._starting_counts, self._networks)
         payloads = []
         for chunk in task.parts:
             out = writer()
@@ -83,24 +84,14 @@ class RangeCoder(EntropyCoder):
             for chunk in task.parts
             for p in chunk
         }
-        tile = _Tile(task, {tensor: np.zeros(shape, np.int32) for tensor, shape in shapes.items()}, self)
+        own = {tensor: np.zeros(shape, np.int32) for tensor, shape in shapes.items()}
+        tile = _Tile(task, own, self._starting_counts, self._networks)
         for chunk, payload in zip(task.parts, task.payloads, strict=True):
             if payload is not None:
                 source = reader(payload)
                 for part in chunk:
                     tile.read(source, part)
         return tile.codes
-
-    def open(self, task: _Task, part: Part, codes: np.ndarray, splits: np.ndarray | None, writing: bool) -> _Open:
-        """Model and tables of a part's tensor in a tile."""
-        layout = task.layouts[part.tensor]
-        kind = tile_kind(layout)
-        counts = self._starting_counts(kind)
-        model = open_tile(codes, layout, part, self._networks, counts=counts if writing else None, splits=splits)
-        return model, AdaptiveTables(counts, signed=kind not in UNSIGNED)
-
-
-_Open = tuple[TileModel, AdaptiveTables]
 
 
 @dataclass(frozen=True)
@@ -133,12 +124,6 @@ def _by_tile(chunks: Sequence[Sequence[Part]]) -> list[list[int]]:
     return list(found.values())
 
 
-def _area(layouts: Sequence[TensorLayout], part: Part) -> tuple[slice, ...]:
-    """Index of a part's tile in the codes of its tensor."""
-    lead = (slice(None),) * (1 + len(layouts[part.tensor].frequencies))
-    return (*lead, *(slice(a, b) for a, b in part.tile))
-
-
 def _splits(
     codes: Sequence[np.ndarray], layouts: Sequence[TensorLayout], parts: Sequence[Sequence[Part]]
 ) -> np.ndarray | None:
@@ -146,16 +131,22 @@ def _splits(
     last = parts[-1][-1]
     if not layouts[last.tensor].split or parts[0][0].tensor == 0:
         return None
-    return codes[0][0, :, slice(*last.tile[0])]
+    return codes[0][0, :, last.index[-1]]
 
 
 class _Tile:
     """A tile of each tensor of a task: codes, and the models and tables that live through all chunks."""
 
-    def __init__(self, task: _Task, codes: dict[int, np.ndarray], coder: RangeCoder, *, writing: bool = False) -> None:
+    def __init__(
+        self,
+        task: _Task,
+        codes: dict[int, np.ndarray],
+        starting_counts: Callable[[str], np.ndarray],
+        networks: Callable[[], Networks],
+    ) -> None:
         self.codes = codes
-        self._task, self._coder, self._writing = task, coder, writing
-        self._open: dict[int, _Open] = {}
+        self._task, self._starting_counts, self._networks = task, starting_counts, networks
+        self._open: dict[int, tuple[TileModel, AdaptiveTables]] = {}
 
     def write(self, out: Writer, part: Part) -> None:
         model, tables = self._model(part)
@@ -175,13 +166,22 @@ class _Tile:
         stops = np.array([part.low + _get_stop(source, part.high - part.low) for _ in range(n)])
         model.run(part.low, part.high, stops, lambda contexts, _: tables.read(source, contexts))
 
-    def _model(self, part: Part) -> _Open:
+    def _model(self, part: Part) -> tuple[TileModel, AdaptiveTables]:
         if part.tensor not in self._open:
-            splits = self._task.splits
-            if self._task.layouts[part.tensor].split and splits is None:
+            layout, splits = self._task.layouts[part.tensor], self._task.splits
+            if layout.split and splits is None:
                 splits = self.codes[0][0]
-            codes = self.codes[part.tensor]
-            self._open[part.tensor] = self._coder.open(self._task, part, codes, splits, self._writing)
+            kind = tile_kind(layout)
+            counts = self._starting_counts(kind)
+            model = open_tile(
+                self.codes[part.tensor],
+                layout,
+                part,
+                self._networks,
+                counts=counts if isinstance(self._task, _Writing) else None,
+                splits=splits,
+            )
+            self._open[part.tensor] = model, AdaptiveTables(counts, signed=kind not in UNSIGNED)
         return self._open[part.tensor]
 
 

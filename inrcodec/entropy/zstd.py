@@ -51,17 +51,16 @@ class ZstdCoder(EntropyCoder):
             for part, selection, n in zip(parts, selections, counts, strict=True):
                 values, at = _from_bytes(raw, at, n)
                 check_magnitudes(values)
-                view = _tile(codes[part.tensor], layouts[part.tensor], part)
+                view = _tile(codes[part.tensor], part)
                 view[selection] = values
             if at != len(raw):
                 raise FormatError(f"zstd payload: {len(raw) - at} bytes left over")
         return codes
 
 
-def _tile(codes: np.ndarray, layout: TensorLayout, part: Part) -> np.ndarray:
+def _tile(codes: np.ndarray, part: Part) -> np.ndarray:
     """View of a part's tile with channels last: [*frequencies, *tile cells, C]."""
-    lead = (slice(None),) * (1 + len(layout.frequencies))
-    return np.moveaxis(codes[(*lead, *(slice(a, b) for a, b in part.tile))], 0, -1)
+    return np.moveaxis(codes[part.index], 0, -1)
 
 
 def _selection(layout: TensorLayout, part: Part) -> np.ndarray:
@@ -79,7 +78,7 @@ def _selection(layout: TensorLayout, part: Part) -> np.ndarray:
 
 
 def _gather(codes: np.ndarray, layout: TensorLayout, part: Part) -> np.ndarray:
-    return _tile(codes, layout, part)[_selection(layout, part)]
+    return _tile(codes, part)[_selection(layout, part)]
 
 
 def _to_bytes(values: np.ndarray) -> bytes:
