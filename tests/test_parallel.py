@@ -274,7 +274,7 @@ def test_single_blas_nests_and_is_given_back_whoever_ends_first() -> None:
 
 @pytest.mark.skipif(not blas_threads(), reason="a BLAS that cannot be told")
 def test_encoding_and_decoding_keep_to_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of them take twenty times as long beside a busy program."""
+    """Two of them take twenty times as long beside a busy program of another session."""
     from inrcodec.fields.cosine import CosineField
 
     seen: list[set[int]] = []
