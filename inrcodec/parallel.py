@@ -223,8 +223,8 @@ _limited = threading.Lock()
 @contextmanager
 def single_blas() -> Iterator[None]:
     """While this lasts, numpy's matrix products have one thread each. Ours are small: two threads gain nothing, and as
-    OpenBLAS waits for them busily, they take twenty times as long beside another session's busy program (docs/design.md).
-    The limit is the process's; the thread that set it takes it back."""
+    OpenBLAS waits for them busily, they take twenty times as long beside a busy program of another session
+    (docs/design.md). The limit is the process's; the thread that set it takes it back."""
     if not _limited.acquire(blocking=False):
         yield
         return
