@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from statistics import median
 from typing import Any
 
 import inrcodec
+from inrcodec.bench import PEAK, Point
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "bench-cache.json"  # build/ is ignored by git
@@ -33,10 +35,33 @@ class Run:
     jobs: int = 2
     cache: Cache = field(default_factory=lambda: Cache(None))
     capacity: Path | None = None  # a picture for the section of that name
+    efforts: tuple[int, ...] = (1,)  # beside the default
+    table: Path | None = None  # a codec's own points, see read_table
 
     @property
     def repeats(self) -> int:
         return 3 if self.quick else 5
+
+
+def read_table(path: Path, photos: list[Path]) -> list[Point]:
+    """A codec's own points in PSNR, under the name of the file, of those photos that it has: tab-separated columns
+    seq_name, n_pixels, psnr_db, rate_bpp."""
+    names = {photo.stem: photo.name for photo in photos}
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["seq_name"] in names]
+    return [
+        Point(
+            codec=path.stem,
+            file=names[row["seq_name"]],
+            setting=float(i),
+            n_bytes=round(float(row["rate_bpp"]) * int(row["n_pixels"]) / 8),
+            n_pixels=int(row["n_pixels"]),
+            mse=PEAK**2 / 10 ** (float(row["psnr_db"]) / 10),
+            encode_s=0.0,
+            decode_s=0.0,
+        )
+        for i, row in enumerate(rows)
+    ]
 
 
 class Cache:

@@ -3,14 +3,12 @@
     python benchmarks/ladder.py PHOTO... [--tune psnr|perceptual] [--only NAMES] [--effort 1,5,9] [--table TSV]
 
 Real files; against Pillow's JPEG 4:4:4 and WebP, and against the codec with all its tools: PSNR over 28 to 38 dB, with
---tune perceptual SSIMULACRA2 over 30 to 80. With --table, PSNR also against a codec's own figures: tab-separated
-columns seq_name, n_pixels, psnr_db, rate_bpp.
+--tune perceptual SSIMULACRA2 over 30 to 80. With --table, PSNR also against a codec's own figures (common.read_table).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -18,8 +16,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from common import read_table
 
-from inrcodec.bench import PEAK, Point, compare, measure_ladder
+from inrcodec.bench import Point, compare, measure_ladder
 from inrcodec.entropy import context, tables
 from inrcodec.entropy.signs import SignNetwork
 from inrcodec.fields import cosine, sizes, steps
@@ -71,26 +70,6 @@ def _without_opinion() -> SignNetwork:
 
 def _tuned(tune: str, **changes: object):  # type: ignore[no-untyped-def]
     return patch.dict(cosine.TUNINGS, {tune: replace(cosine.TUNINGS[tune], **changes)})
-
-
-def read_table(path: Path, photos: list[Path]) -> list[Point]:
-    """Points of the photos that the table has, by the name of its file."""
-    names = {photo.stem: photo.name for photo in photos}
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["seq_name"] in names]
-    return [
-        Point(
-            codec=path.stem,
-            file=names[row["seq_name"]],
-            setting=float(i),
-            n_bytes=round(float(row["rate_bpp"]) * int(row["n_pixels"]) / 8),
-            n_pixels=int(row["n_pixels"]),
-            mse=PEAK**2 / 10 ** (float(row["psnr_db"]) / 10),
-            encode_s=0.0,
-            decode_s=0.0,
-        )
-        for i, row in enumerate(rows)
-    ]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Sections psnr, eyes and rates: bytes against quality, beside other codecs, on real files."""
+"""Sections psnr, eyes, effort and rates: bytes against quality, beside other codecs, on real files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
-from common import Run, file_digest, say, signed, source_digest, table
+from common import Run, file_digest, read_table, say, signed, source_digest, table
 
 from inrcodec.bench import WINDOWS, Comparison, Point, compare, labels, load_picture, mean_rows, measure
 from inrcodec.peers import Codec, available_peers, ours, peer
+
+SLOW_EFFORT = 7  # from here on a file takes a minute
 
 
 def psnr_section(run: Run) -> str:
@@ -25,6 +27,27 @@ def eyes_section(run: Run) -> str:
     return _section(run, "perceptual", "ssimulacra2", ("jpeg", "webp", "avif", "jxl"))
 
 
+def effort_section(run: Run) -> str:
+    """BD-rates at other efforts than the default."""
+    peers = _peers(("jpeg", "webp", "avif", "jxl"))
+    rows = []
+    for tune, figure in (("psnr", "psnr"), ("perceptual", "ssimulacra2")):
+        for effort in run.efforts:
+            test = ours(tune, effort=effort)
+            test = test.thinned() if run.quick or effort >= SLOW_EFFORT else test
+            against = [p.thinned() for p in peers] if run.quick else peers
+            points = _points(run, [test, *against], with_ssimulacra2=True)
+            found = [signed(compare(points, test=test.name, anchor=p.name, figure=figure).mean) for p in against]
+            own = "–"
+            if run.table is not None and tune == "psnr":
+                points += read_table(run.table, run.pictures)
+                own = signed(compare(points, test=test.name, anchor=run.table.stem).mean)
+            rows.append((test.label, "dB" if tune == "psnr" else "SSIMULACRA2", *found, own))
+    note = f"Means of BD-rates over {len(run.pictures)} pictures; from -e {SLOW_EFFORT} on at every other quality.\n"
+    head = ("codec", "at equal", *(p.label for p in peers), run.table.stem if run.table else "no table")
+    return f"{note}\n{table(head, rows)}"
+
+
 def rates_section(run: Run) -> str:
     """Every point: means over pictures."""
     codecs = [ours("psnr"), ours("perceptual"), *_peers(("jpeg", "webp", "avif", "jxl"))]
@@ -34,26 +57,31 @@ def rates_section(run: Run) -> str:
     for codec in codecs:
         for r in mean_rows(points, codec.name):
             eyes = "–" if r.ssimulacra2 is None else f"{r.ssimulacra2:.1f}"
+            ssim = "–" if r.ssim is None else f"{r.ssim:.4f}"
             mean_mse = f"{r.psnr_of_mean_mse_db:.2f}"
-            rows.append((codec.label, f"{r.setting:g}", f"{r.bpp:.4f}", f"{r.psnr_db:.2f}", mean_mse, eyes))
-    head = ("codec", "quality", "bpp", "mean PSNR, dB", "PSNR of mean MSE, dB", "mean SSIMULACRA2")
+            rows.append((codec.label, f"{r.setting:g}", f"{r.bpp:.4f}", f"{r.psnr_db:.2f}", mean_mse, eyes, ssim))
+    head = ("codec", "quality", "bpp", "mean PSNR, dB", "PSNR of mean MSE, dB", "mean SSIMULACRA2", "mean SSIM")
     note = f"Mean over {len(run.pictures)} pictures; bpp: of the whole file; quality: on each codec's own scale.\n"
     return f"{note}\n{table(head, rows)}"
 
 
-def _section(run: Run, tune: str, figure: str, anchors: tuple[str, ...]) -> str:
+def _section(run: Run, tune: str, figure: str, peers: tuple[str, ...]) -> str:
     test = ours(tune)
-    codecs = [test, *_peers(anchors)]
+    codecs = [test, *_peers(peers)]
     codecs = [codec.thinned() for codec in codecs] if run.quick else codecs
     points = _points(run, codecs, with_ssimulacra2=figure == "ssimulacra2")
-    results = [compare(points, test=test.name, anchor=c.name, figure=figure) for c in codecs[1:]]
+    anchors = [(c.name, c.label) for c in codecs[1:]]
+    if run.table is not None and figure == "psnr":
+        points += read_table(run.table, run.pictures)
+        anchors.append((run.table.stem, f"{run.table.stem}, its own table"))
+    results = [compare(points, test=test.name, anchor=name, figure=figure) for name, _ in anchors]
     unit = "dB" if figure == "psnr" else "SSIMULACRA2"
     low, high = WINDOWS[figure]
     rows = []
-    for codec, c in zip(codecs[1:], results, strict=True):
+    for (_, label), c in zip(anchors, results, strict=True):
         reach = "–" if c.mean is None else f"{c.low:.1f} to {c.high:.1f}"
         files = f"{len(c.by_file)} of {len(c.by_file) + len(c.skipped)}"
-        rows.append((codec.label, signed(c.mean), signed(c.of_mean), _extremes(c), reach, files))
+        rows.append((label, signed(c.mean), signed(c.of_mean), _extremes(c), reach, files))
     head = (
         "against",
         "mean of BD-rates",
@@ -95,7 +123,7 @@ def _points(run: Run, codecs: list[Codec], *, with_ssimulacra2: bool) -> list[Po
     todo = {
         key: job
         for key, job in keys.items()
-        if not (found := run.cache.get(key)) or (with_ssimulacra2 and found["ssimulacra2"] is None)
+        if not (found := run.cache.get(key)) or (with_ssimulacra2 and found.get("ssim") is None)
     }
     try:
         for done, (key, point) in enumerate(_measured(run, todo, with_ssimulacra2), 1):
@@ -133,5 +161,9 @@ def _measured(
 
 
 def _measure(name: str, path: Path, label: str, setting: float, with_ssimulacra2: bool) -> Point:
-    codec = ours(name.removeprefix("inr-")) if name.startswith("inr-") else peer(name)
+    if name.startswith("inr-"):
+        tune, _, effort = name.removeprefix("inr-").partition("-")
+        codec = ours(tune, effort=int(effort)) if effort else ours(tune)
+    else:
+        codec = peer(name)
     return measure(codec, load_picture(path), file=label, setting=setting, with_ssimulacra2=with_ssimulacra2)

@@ -20,7 +20,7 @@ from pathlib import Path
 from common import CACHE, ROOT, Cache, Run, file_digest, machine, say, source_digest, table
 from enrp_capacity import capacity_section
 from facts import facts_section
-from rates import eyes_section, psnr_section, rates_section
+from rates import effort_section, eyes_section, psnr_section, rates_section
 from sound import sound_section
 from speed import large_section, speed_section
 
@@ -30,6 +30,7 @@ from inrcodec.errors import InrError
 SECTIONS: dict[str, tuple[str, Callable[[Run], str]]] = {
     "psnr": ("Bytes for the same PSNR", psnr_section),
     "eyes": ("Bytes for the same SSIMULACRA2", eyes_section),
+    "effort": ("Other efforts", effort_section),
     "rates": ("Rate and quality, point by point", rates_section),
     "speed": ("Speed and memory, one photo", speed_section),
     "large": ("24 megapixels", large_section),
@@ -59,8 +60,8 @@ def main() -> int:
     bodies: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="inrcodec-bench-") as work:
         run = Run(pictures, args.audio, Path(work), args.quick, args.jobs, Cache(None if args.fresh else CACHE),
-                  args.capacity)  # fmt: skip
-        inputs = [file_digest(path) for path in [*pictures, *(p for p in (args.audio, args.capacity) if p)]]
+                  args.capacity, args.efforts, args.table)  # fmt: skip
+        inputs = [file_digest(path) for path in [*pictures, *(p for p in (args.audio, args.capacity, args.table) if p)]]
         for name in SECTIONS:
             key = f"section {name} {source_digest()} {args.quick} {' '.join(inputs)}"
             if name in chosen:
@@ -83,7 +84,7 @@ def main() -> int:
 def _run_section(run: Run, name: str, key: str) -> str:
     _, section = SECTIONS[name]
     found = run.cache.get(key)
-    if found is None or name in ("psnr", "eyes", "rates", "facts"):  # cached point by point, or quick
+    if found is None or name in ("psnr", "eyes", "effort", "rates", "facts"):  # cached point by point, or quick
         found = f"{section(run)}\nMeasured {_now()}.\n"
         run.cache.put(key, found)
         run.cache.save()
@@ -136,6 +137,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("pictures", nargs="*", type=Path, metavar="FOLDER|FILE", help="default: samples/")
     parser.add_argument("--audio", type=Path, help="a sound for the section sound")
     parser.add_argument("--capacity", type=Path, help="a picture for the section capacity")
+    parser.add_argument("--table", type=Path, help="a codec's own points in PSNR, tab-separated, to compare with")
+    parser.add_argument(
+        "--efforts", type=lambda text: tuple(map(int, text.split(","))), default=(1,), metavar="N,…",
+        help="beside the default; 1 where nothing is said, for 9 takes hours",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="three pictures, every other quality, fewer repeats")
     parser.add_argument("--only", metavar="NAMES", help=f"some of {','.join(SECTIONS)}; others are kept if still true")
     parser.add_argument("--fresh", action="store_true", help="neither read nor write build/bench-cache.json")

@@ -1,10 +1,10 @@
 """Trains the detail network of the cosine field on photos, and writes the package's synthesis_N.npz.
 
-    python benchmarks/train_detail.py PHOTO_DIR OUT.npz [--minutes M] [--cache DIR]
+    python benchmarks/train_detail.py PHOTO_DIR OUT.npz [--minutes M] [--cache DIR] [--start N]
 
 Photos are made smaller once (their own compression must not be learned) and halved; the half is coded at steps from
-fine to coarse under both tunes. The network sees what it decodes to and learns what its field, evaluated at twice the
-samples, lacks of the picture before it was halved. Pictures are coded once and kept in the cache; an interrupted
+fine to coarse under both tunes. The network sees what it decodes to and learns what that, enlarged by a fixed kernel,
+lacks of the picture before it was halved. Pictures are coded once and kept in the cache; an interrupted
 training goes on from OUT.state. At the end: PSNR of photos that were held out, without the network, and what it gains;
 and the digest that priors/synthesis.py pins.
 """
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from train_synthesis import BLOCK, HELD_OUT, QUALITIES, Net, descend, for_eyes, whole_numbers
+from train_synthesis import BLOCK, HELD_OUT, QUALITIES, Net, descend, for_eyes, released, whole_numbers
 
 from inrcodec.fields.cosine import CosineField
-from inrcodec.fields.synthesis import DETAIL_UNIT
+from inrcodec.fields.synthesis import DETAIL_UNIT, TAPS, enlarged
 from inrcodec.grid import Grid
 from inrcodec.priors.synthesis import digest
 from inrcodec.settings import EncodeSettings
@@ -81,8 +81,9 @@ def code(samples: np.ndarray, large: np.ndarray, tune: str, step: float) -> dict
     corrected = field.correct(weights, [np.array([0.0, n]) for n in meta.shape], (1.0, 1.0))
     detail, _ = field.linear(corrected, axes, (1.0, 1.0))
     twice = [(np.arange(2 * n) + 0.5) / 2 for n in meta.shape]
-    values, smooth = field.linear(corrected, twice, (2.0, 2.0))
-    wanted = (large - 0.5) @ field._rotation.T - smooth - values
+    _, smooth = field.linear(corrected, twice, (2.0, 2.0))
+    wanted = (large - 0.5) @ field._rotation.T - smooth
+    wanted -= enlarged(np.pad(detail, [(3, 3), (3, 3), (0, 0)], mode="edge"))
     return {
         "detail": (detail / DETAIL_UNIT).astype(np.float16),
         "wanted": (wanted / DETAIL_UNIT).astype(np.float16),
@@ -110,8 +111,13 @@ def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: i
 
 
 def twice(x: torch.Tensor) -> torch.Tensor:
-    """Near what the field is at twice the samples; for the loss, which wants more than the residual."""
-    return nn.functional.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False)
+    """As `enlarged`, [N, 1, h, w] -> [N, 1, 2h, 2w]; for the loss, which wants more than the residual."""
+    for d in (2, 3):
+        n = x.shape[d]
+        x = nn.functional.pad(x, (0, 0, 3, 3) if d == 2 else (3, 3, 0, 0), mode="replicate")
+        both = [sum(t / 256 * x.narrow(d, k if early else 6 - k, n) for k, t in enumerate(TAPS)) for early in (1, 0)]
+        x = torch.stack(both, d + 1).flatten(d, d + 1)
+    return x
 
 
 def gains(net: Net, held: list[dict[str, np.ndarray]]) -> list[tuple[str, float]]:
@@ -129,9 +135,13 @@ def gains(net: Net, held: list[dict[str, np.ndarray]]) -> list[tuple[str, float]
     return found
 
 
-def train(data: list[dict[str, np.ndarray]], held: list, minutes: float, state_file: Path) -> Net:
+def train(
+    data: list[dict[str, np.ndarray]], held: list, minutes: float, state_file: Path, *, start: int | None = None
+) -> Net:
     torch.manual_seed(0)
     net = Net(UNITS, SIGNED, FILTERS, times=2)
+    if start is not None:
+        released(start, net)
     luma = DETAIL_UNIT / np.sqrt(3)  # of 0 … 1, from the first channel
 
     def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
@@ -148,7 +158,7 @@ def train(data: list[dict[str, np.ndarray]], held: list, minutes: float, state_f
     def note(average: Net) -> str:
         return f"; held out {np.mean([g for _, g in gains(average, held[::3])]):.3f} dB"
 
-    return descend(net, RATE, minutes, state_file, loss_of=loss_of, note=note)
+    return descend(net, RATE if start is None else RATE / 2, minutes, state_file, loss_of=loss_of, note=note)
 
 
 def main() -> None:
@@ -157,6 +167,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--cache", type=Path, help="where coded photos are kept; beside OUT if not given")
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--start", type=int, metavar="N", help="go on from that network of the package")
     asked = parser.parse_args()
     torch.set_flush_denormal(True)
     cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-detail")
@@ -170,7 +181,7 @@ def main() -> None:
         d["mse"] = np.mean(np.square(d["wanted"], dtype=np.float32))
         (held if any(h in path.stem for h in HELD_OUT) else data).append(d)
     print(f"{len(data)} coded pictures and {len(held)} held out", flush=True)
-    net = train(data, held, asked.minutes, asked.out.with_suffix(".state"))
+    net = train(data, held, asked.minutes, asked.out.with_suffix(".state"), start=asked.start)
     print("without, dB gained:", ", ".join(f"{a} +{b:.2f}" for a, b in gains(net, held)), flush=True)
     stored = whole_numbers(net)
     np.savez_compressed(asked.out, **stored)

@@ -1,6 +1,6 @@
 """Trains the synthesis network of the cosine field on photos, and writes the package's synthesis_N.npz.
 
-    python benchmarks/train_synthesis.py PHOTO_DIR OUT.npz [--minutes M] [--cache DIR]
+    python benchmarks/train_synthesis.py PHOTO_DIR OUT.npz [--minutes M] [--cache DIR] [--start N] [--eyes]
 
 Photos are made smaller (their own compression must not be learned) and coded at steps from fine to coarse under both
 tunes; the network learns what the decoded pictures lack, in units of the local step. A crop's loss is relative to its
@@ -8,8 +8,8 @@ own error and its picture's, so that all rates weigh alike. Pictures are coded o
 an interrupted training goes on from OUT.state. At the end: the gain in dB on photos that were held out, and the digest
 that priors/synthesis.py pins.
 
-With --eyes OUT.state the network trained before is refined on pictures coded for eyes alone, by what SSIMULACRA2 would
-see: mean squared error blurs faint textures.
+With --eyes it learns from pictures coded for eyes alone, by what SSIMULACRA2 would see: mean squared error blurs faint
+textures. --start N goes on from a network of the package.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from inrcodec.entropy.exact import CAP
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid
 from inrcodec.priors.synthesis import (
@@ -38,9 +39,11 @@ from inrcodec.priors.synthesis import (
     INPUT_UNIT,
     MAX_EXACT,
     OUTPUT_UNIT,
+    SURROUNDINGS,
     arrays,
     bias_bound,
     digest,
+    network,
 )
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
@@ -58,8 +61,8 @@ ROOM = 0.6  # share of the largest sums that the last layer may take: a file's d
 CROP, BATCH, RATE, CLIP, DECAY = 96, 16, 2.5e-3, 0.5, 0.998
 
 
-def prepare(photos: Path, cache: Path) -> None:
-    """Codes every photo at several steps; one .npz each."""
+def prepare(photos: Path, cache: Path, *, eyes: bool) -> None:
+    """Codes every photo at several steps, for eyes alone or under both tunes; one .npz each."""
     cache.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     fine, coarse = (np.log((0.5 + 22 * ((100 - q) / 25) ** 1.5) / 255) for q in QUALITIES)
@@ -67,8 +70,8 @@ def prepare(photos: Path, cache: Path) -> None:
         for size, n in SIZES:
             for i in range(n):
                 place, corner = rng.uniform(), rng.uniform(size=2)
-                out = cache / f"{path.stem}-{size}-{i}.npz"
-                if out.exists():
+                out, tune = cache / f"{path.stem}-{size}-{i}.npz", ("psnr", "perceptual")[i % 2]
+                if out.exists() or (eyes and tune == "psnr"):
                     continue
                 picture = Image.open(path).convert("RGB")
                 method = Image.Resampling.BOX if size == 0.5 else Image.Resampling.LANCZOS
@@ -78,7 +81,7 @@ def prepare(photos: Path, cache: Path) -> None:
                     y, x = (int(c * max(0, s - PIECE)) for c, s in zip(corner, samples.shape[:2], strict=True))
                     samples = samples[y : y + PIECE, x : x + PIECE]
                 step = float(np.exp(fine + (i + place) / n * (coarse - fine)))  # even in the logarithm
-                np.savez(out, **code(samples, ("psnr", "perceptual")[i % 2], step))
+                np.savez(out, **code(samples, tune, step))
         print(path.stem, flush=True)
 
 
@@ -108,18 +111,20 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
 
 class Net(nn.Module):
     """The network in floats, everything in local steps. signed: units of the first layer that pass both signs on; the
-    answer has `times` samples per sample and axis."""
+    answer has `times` samples per sample and axis. With one it sees its surroundings, with more its last layer sees
+    the input as well."""
 
     def __init__(self, units: int = UNITS, signed: int = SIGNED, filters: int = FILTERS, times: int = 1) -> None:
         super().__init__()
         colours = 3 * BLOCK**2
         self.signed, self.filters, self.times = signed, filters, times
-        self.first = nn.Conv2d(colours, units, 3, bias=False)
+        self.reach = max(r for _, r in SURROUNDINGS) if times == 1 else 0
+        self.first = nn.Conv2d(colours + len(SURROUNDINGS) * (times == 1), units, 3, bias=False)
         self.second = nn.Conv2d(units, 2 * filters, 3, bias=False)
-        self.third = nn.Conv2d(filters, colours * times**2, 3, bias=False)
+        self.third = nn.Conv2d(filters + colours * (times > 1), colours * times**2, 3, bias=False)
         self.layers = (self.first, self.second, self.third)
         self.biases = nn.ParameterList(torch.zeros(len(layer.weight), FACTS) for layer in self.layers)
-        self.margin = BLOCK * len(self.layers)
+        self.margin = BLOCK * (len(self.layers) + self.reach)
         with torch.no_grad():
             for layer, gain in zip(self.layers, (0.3, 1.0, 0.0), strict=True):
                 layer.weight.normal_(0, gain * (2 / (9 * layer.in_channels)) ** 0.5)
@@ -130,12 +135,34 @@ class Net(nn.Module):
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         top = HIDDEN_LIMIT / HIDDEN_UNIT
         bias = [(condition @ b.T)[:, :, None, None] for b in self.biases]
-        x = functional.pixel_unshuffle(x.clamp(-INPUT_LIMIT / INPUT_UNIT, INPUT_LIMIT / INPUT_UNIT), BLOCK)
+        seen = functional.pixel_unshuffle(x.clamp(-INPUT_LIMIT / INPUT_UNIT, INPUT_LIMIT / INPUT_UNIT), BLOCK)
+        x = seen
+        if (r := self.reach) > 0:
+            around = surroundings(seen)
+            seen = seen[..., r:-r, r:-r]
+            x = torch.cat([seen, around], 1)
         x = self.first(x) + bias[0]
         x = torch.cat([x[:, : self.signed].clamp(-top, top), x[:, self.signed :].clamp(0, top)], 1)
         filters, gates = (self.second(x) + bias[1]).chunk(2, 1)
-        x = self.third(filters.clamp(-top, top) * gates.clamp(0, 1)) + bias[2]
+        x = filters.clamp(-top, top) * gates.clamp(0, 1)
+        if self.times > 1:
+            x = torch.cat([x, seen[..., 2:-2, 2:-2]], 1)
+        x = self.third(x) + bias[2]
         return functional.pixel_shuffle(x, self.times * BLOCK)
+
+
+def surroundings(x: torch.Tensor) -> torch.Tensor:
+    """As fields.synthesis.surroundings: [N, 3 · BLOCK², h, w] -> [N, 3, h − 2r, w − 2r]."""
+    sizes = (x * INPUT_UNIT).round().abs()
+    of = (sizes[:, : BLOCK**2].sum(1, keepdim=True), sizes[:, BLOCK**2 :].sum(1, keepdim=True))
+    most = max(r for _, r in SURROUNDINGS)
+    found = []
+    for colour, r in SURROUNDINGS:
+        n = most - r
+        some = of[colour][..., n : of[colour].shape[2] - n, n : of[colour].shape[3] - n]
+        mean = functional.avg_pool2d(some, 2 * r + 1, 1).floor().clamp(0, CAP)
+        found.append((8 * torch.log2(1 + mean)).floor() * (8 / INPUT_UNIT))
+    return torch.cat(found, 1)
 
 
 def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: int) -> list[torch.Tensor]:
@@ -181,6 +208,8 @@ def whole_numbers(net: Net) -> dict[str, np.ndarray]:
     weights, biases, shifts = [], [], []
     for i, (layer, bias) in enumerate(zip(net.layers, net.biases, strict=True)):
         w, b = (t.detach().double().numpy() for t in (layer.weight, bias))
+        if i == len(net.layers) - 1:
+            w[:, net.filters :] *= HIDDEN_UNIT / INPUT_UNIT  # what the input is a whole number of
         unit, limit = (INPUT_UNIT, INPUT_LIMIT) if i == 0 else (HIDDEN_UNIT, HIDDEN_LIMIT)
         out = HIDDEN_UNIT if i < len(net.layers) - 1 else OUTPUT_UNIT
         bits = 15 - int(np.ceil(np.log2(np.abs(w).max())))
@@ -191,6 +220,20 @@ def whole_numbers(net: Net) -> dict[str, np.ndarray]:
         biases.append(b * unit * 2**bits)
         shifts.append(bits + round(np.log2(unit / out)))
     return arrays(BLOCK, weights, biases, shifts=shifts, signed=(net.signed, net.filters, len(net.third.weight)))
+
+
+def released(number: int, net: Net) -> Net:
+    """That network of the package, or one that begins like it where the one of the package sees less."""
+    units = (INPUT_UNIT, HIDDEN_UNIT, HIDDEN_UNIT)
+    with torch.no_grad():
+        for i, (found, layer, bias) in enumerate(zip(network(number).layers, net.layers, net.biases, strict=True)):
+            scale = 2.0**-found.shift * units[i] / (HIDDEN_UNIT if i < 2 else OUTPUT_UNIT)
+            layer.weight.zero_()
+            layer.weight[:, : found.weights.shape[1]] = torch.from_numpy(found.weights * scale)
+            if i == 2:
+                layer.weight[:, net.filters :] *= INPUT_UNIT / HIDDEN_UNIT
+            bias.copy_(torch.from_numpy(found.bias * scale / units[i]))
+    return net
 
 
 def eyes(luma: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
@@ -269,24 +312,35 @@ def for_eyes(luma: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> t
     return (eyes(luma, after) / (0.5 * without + 0.5 * without.mean(0))).mean()
 
 
-def train(data: list[dict[str, np.ndarray]], minutes: float, state_file: Path, *, start_from: Net | None = None) -> Net:
-    """start_from: a network to refine for eyes."""
+def train(
+    data: list[dict[str, np.ndarray]],
+    minutes: float,
+    state_file: Path,
+    *,
+    start: int | None = None,
+    seen: bool = False,
+) -> Net:
+    """start: number of the network to go on from."""
     torch.manual_seed(0)
     net = Net()
-    if start_from is not None:
-        net.load_state_dict(start_from.state_dict())
+    if start is not None:
+        released(start, net)
+        if seen:  # what was taken from it in the end
+            with torch.no_grad():
+                for tensor in (net.third.weight, net.biases[-1]):
+                    tensor.div_(EYES_GAIN)
 
     def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         detail, wanted, weight, condition, local = batch(rng, data, net.margin)
         answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
         loss = error = 3 * ((answer - wanted) ** 2 * weight).mean()
-        if start_from is not None:
+        if seen:
             inner = detail[:, :1, net.margin : -net.margin, net.margin : -net.margin]
             amiss = for_eyes((inner + wanted[:, :1]) * local, inner * local, (inner + answer[:, :1]) * local)
             loss = EYES_SHARE * amiss + (1 - EYES_SHARE) * error
         return loss, 1 - float(error.detach()) / (3 * float((wanted**2 * weight).mean()))
 
-    return descend(net, RATE if start_from is None else EYES_RATE, minutes, state_file, loss_of=loss_of)
+    return descend(net, EYES_RATE if seen else RATE, minutes, state_file, loss_of=loss_of)
 
 
 def main() -> None:
@@ -295,32 +349,30 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--cache", type=Path, help="where coded photos are kept; beside OUT if not given")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument(
-        "--eyes", type=Path, metavar="STATE", help="refine the network of that .state for --tune perceptual"
-    )
+    parser.add_argument("--start", type=int, metavar="N", help="go on from that network of the package")
+    parser.add_argument("--eyes", action="store_true", help="a network for --tune perceptual")
     asked = parser.parse_args()
     torch.set_flush_denormal(True)
     cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-coded")
-    prepare(asked.photos, cache)
+    prepare(asked.photos, cache, eyes=asked.eyes)
     data, held = [], []
     for path in sorted(cache.glob("*.npz")):
         with np.load(path) as archive:
-            (held if any(h in path.stem for h in HELD_OUT) else data).append({k: archive[k] for k in archive.files})
+            d = {k: archive[k] for k in archive.files}
+        if d["facts"][2] or not asked.eyes:
+            (held if any(h in path.stem for h in HELD_OUT) else data).append(d)
     print(f"{len(data)} coded pictures and {len(held)} held out", flush=True)
-    before = None
+    state = asked.out.with_suffix(".state")
+    net = train(data, asked.minutes, state, start=asked.start, seen=asked.eyes)
     if asked.eyes:
-        before = Net()
-        before.load_state_dict(torch.load(asked.eyes, weights_only=True)["average"])
-        data = [d for d in data if d["facts"][2]]
-    net = train(data, asked.minutes, asked.out.with_suffix(".state"), start_from=before)
-    if before is not None:
         with torch.no_grad():
             for tensor in (net.third.weight, net.biases[-1]):
                 tensor[BLOCK**2 :] = 0
                 tensor.mul_(EYES_GAIN)
     for tune, dB in gains(net, held).items():
-        thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
-        print(f"{tune}: {np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")
+        if dB:
+            thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
+            print(f"{tune}: {np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")
     made = whole_numbers(net)
     np.savez_compressed(asked.out, **made)
     print(f"{asked.out}: sha256 {digest(made)}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inrcodec.bench import Comparison, MeanRow, Point
     from inrcodec.peers import Codec
 
+WIDTHS = (8, 9, 9, 9, 8, 8, 8, 8)  # of the table's columns of figures
 UNITS = {"psnr": "dB", "ssimulacra2": "SSIMULACRA2"}
 
 
@@ -31,7 +32,7 @@ UNITS = {"psnr": "dB", "ssimulacra2": "SSIMULACRA2"}
     help="What inrcodec is tuned for.",
 )
 @click.option("--qualities", metavar="Q,Q,...", help="Our qualities to measure, at least 4 for a BD-rate.")
-@click.option("--ssimulacra2", "eyes", is_flag=True, help="Measure SSIMULACRA2 too (about .3 s a point).")
+@click.option("--ssimulacra2", "eyes", is_flag=True, help="Measure SSIMULACRA2 and SSIM too (about .5 s a point).")
 @click.option("--quick", is_flag=True, help="Every other quality only.")
 @click.option("--per-file", is_flag=True, help="One table per file instead of means over files.")
 @click.option("--json", "as_json", is_flag=True, help="Everything measured, as JSON on stdout.")
@@ -139,7 +140,8 @@ def _table(title: str, codecs: Sequence[Codec], points: list[Point]) -> None:
     from inrcodec.bench import mean_rows
 
     click.echo(title)
-    click.echo(f"{'codec':28}{'quality':>8}{'bpp':>9}{'PSNR dB':>9}{'of mean':>9}{'SSIMU2':>8}{'enc s':>8}{'dec s':>8}")
+    head = zip(("quality", "bpp", "PSNR dB", "of mean", "SSIMU2", "SSIM", "enc s", "dec s"), WIDTHS, strict=True)
+    click.echo(f"{'codec':28}" + "".join(f"{name:>{width}}" for name, width in head))
     for codec in codecs:
         for row in mean_rows(points, codec.name):
             click.echo(_line(codec, row))
@@ -147,11 +149,12 @@ def _table(title: str, codecs: Sequence[Codec], points: list[Point]) -> None:
 
 
 def _line(codec: Codec, row: MeanRow) -> str:
-    eyes = "–" if row.ssimulacra2 is None else f"{row.ssimulacra2:.1f}"
-    return (
-        f"{codec.label:28}{row.setting:8g}{row.bpp:9.4f}{row.psnr_db:9.2f}{row.psnr_of_mean_mse_db:9.2f}{eyes:>8}"
-        f"{row.encode_s:8.3f}{row.decode_s:8.3f}"
-    )
+    values = (
+        f"{row.setting:g}", f"{row.bpp:.4f}", f"{row.psnr_db:.2f}", f"{row.psnr_of_mean_mse_db:.2f}",
+        "–" if row.ssimulacra2 is None else f"{row.ssimulacra2:.1f}", "–" if row.ssim is None else f"{row.ssim:.4f}",
+        f"{row.encode_s:.3f}", f"{row.decode_s:.3f}",
+    )  # fmt: skip
+    return f"{codec.label:28}" + "".join(f"{value:>{width}}" for value, width in zip(values, WIDTHS, strict=True))
 
 
 def _rates(comparisons: Sequence[Comparison], per_file: bool) -> None:

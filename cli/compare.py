@@ -18,7 +18,8 @@ from inrcodec.cli.options import human_bytes, prior_option, version_option
 def compare(*, a: str, b: str, prior: str | None, as_json: bool) -> None:
     """Measure B against the original A; either may be an .inr file.
 
-    Pictures: PSNR and SSIM. Sounds: SNR. Arrays: PSNR over the range of A.
+    Pictures: PSNR, SSIM and, where inrcodec[bench] is installed, SSIMULACRA2. Sounds: SNR. Arrays: PSNR over the
+    range of A.
 
     \b
       inrcodec compare photo.png photo.inr
@@ -32,7 +33,7 @@ def compare(*, a: str, b: str, prior: str | None, as_json: bool) -> None:
         return
     for side in ("a", "b"):
         click.echo(f"{facts[side]}: {human_bytes(facts[f'{side}_bytes'])}")
-    for key, unit in (("psnr_db", " dB"), ("snr_db", " dB"), ("ssim", "")):
-        if key in facts:
+    for key, unit in (("psnr_db", " dB"), ("snr_db", " dB"), ("ssim", ""), ("ssimulacra2", "")):
+        if facts.get(key) is not None:
             value = "identical" if facts[key] == math.inf else f"{facts[key]:.4f}"[: 6 if unit else 7] + unit
-            click.echo(f"{key.split('_')[0].upper():>5}  {value}")
+            click.echo(f"{key.split('_')[0].upper():>11}  {value}")

@@ -128,8 +128,8 @@ class _Encode(click.Command):
     "--time-limit",
     type=float,
     metavar="S",
-    help="Begin nothing more that may end after S seconds, and write the best file so far; the first, and a target,"
-    " take what they take.",
+    help="Write the best file that there is time for: the quickest one of a picture (-e 1) is made first and takes what"
+    " it takes, and nothing more is begun that may end after S seconds.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="MLP bodies: of the random start.")
 @click.option(

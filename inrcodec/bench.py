@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import SignalError
-from .metrics import bd_rate, mse, pareto, quality_range
+from .metrics import bd_rate, mse, pareto, quality_range, ssim
 from .peers import Codec
 
 __all__ = [
@@ -43,7 +43,7 @@ PEAK = 255
 @dataclass(frozen=True)
 class Point:
     """One file by one codec at one quality setting. mse: over all values of the 8-bit RGB picture; times are
-    wall times of one call in this process, in seconds."""
+    wall times of one call in this process, in seconds. ssim, ssimulacra2: None where they were not asked for."""
 
     codec: str
     file: str
@@ -54,6 +54,7 @@ class Point:
     encode_s: float
     decode_s: float
     ssimulacra2: float | None = None
+    ssim: float | None = None
 
     @property
     def bpp(self) -> float:
@@ -114,6 +115,7 @@ class MeanRow:
     psnr_db: float
     psnr_of_mean_mse_db: float
     ssimulacra2: float | None
+    ssim: float | None
     encode_s: float
     decode_s: float
 
@@ -152,7 +154,8 @@ def load_picture(path: Path) -> np.ndarray:
 
 
 def measure(codec: Codec, picture: np.ndarray, *, file: str, setting: float, with_ssimulacra2: bool = False) -> Point:
-    """Encode, decode, compare. Warm the codec up first if the times matter: first calls import things."""
+    """Encode, decode, compare; with SSIMULACRA2 by SSIM too. Warm the codec up first if the times matter: first calls
+    import things."""
     start = time.perf_counter()
     data = codec.encode(picture, setting)
     encoded = time.perf_counter()
@@ -169,6 +172,7 @@ def measure(codec: Codec, picture: np.ndarray, *, file: str, setting: float, wit
         encode_s=encoded - start,
         decode_s=end - encoded,
         ssimulacra2=ssimulacra2(decoded=decoded, original=picture) if with_ssimulacra2 else None,
+        ssim=ssim(decoded=decoded, original=picture, peak=PEAK) if with_ssimulacra2 else None,
     )
 
 
@@ -248,7 +252,11 @@ def mean_rows(points: Iterable[Point], codec: str) -> list[MeanRow]:
 
 
 def _mean_row(codec: str, setting: float, group: list[Point]) -> MeanRow:
-    eyes = [p.ssimulacra2 for p in group if p.ssimulacra2 is not None]
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return fmean(known) if len(known) == len(group) else None
+
     return MeanRow(
         codec=codec,
         setting=setting,
@@ -256,7 +264,8 @@ def _mean_row(codec: str, setting: float, group: list[Point]) -> MeanRow:
         bpp=fmean(p.bpp for p in group),
         psnr_db=fmean(p.psnr_db for p in group),
         psnr_of_mean_mse_db=_psnr(fmean(p.mse for p in group)),
-        ssimulacra2=fmean(eyes) if len(eyes) == len(group) else None,
+        ssimulacra2=mean(p.ssimulacra2 for p in group),
+        ssim=mean(p.ssim for p in group),
         encode_s=fmean(p.encode_s for p in group),
         decode_s=fmean(p.decode_s for p in group),
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from .cost import largest_cell, macs_per_sample, n_network_parameters, n_parameters
-from .effort import Search
+from .effort import Search, rungs
 from .entropy import make_coder
-from .errors import FormatError, LimitError, UnsupportedError
+from .errors import FormatError, LimitError, TargetError, UnsupportedError
 from .fields import Field, field_class, make_field
 from .fields.base import OnStep, Weights
 from .grid import Grid, parse_cells
@@ -35,17 +35,34 @@ MACS_PER_VALUE = 2**16  # a limit on multiplications goes with the limit on valu
 def encode(
     signal: Signal, settings: EncodeSettings, n_bytes: Callable[[Stream], int], on_step: OnStep = lambda _: None
 ) -> Stream:
-    """Fit, quantise and entropy-code one signal. n_bytes gives the size of the file a stream becomes.
+    """Fit, quantise and entropy-code one signal. n_bytes gives the size of the file a stream becomes. With a time limit
+    a picture's quickest file comes first, so that there is one, and then the best that there is time for.
 
     Raises ValueError for settings that do not fit the signal, TargetError where no step meets the target.
     """
     started = time.monotonic()
-    meta = signal.meta
-    _check_settings(meta, settings)
+    _check_settings(signal.meta, settings)
+    stream, first_s = None, 0.0
+    for effort, times in rungs(signal.meta, settings):
+        spent = time.monotonic() - started
+        if stream is not None and spent + times * first_s > (settings.time_limit_s or 0):
+            continue
+        with nullcontext() if effort == settings.effort else suppress(TargetError):
+            stream = _at_effort(signal, replace(settings, effort=effort), n_bytes, on_step, started)
+        first_s = first_s or time.monotonic() - started
+        if effort == settings.effort:
+            break
+    assert stream is not None
+    return stream
+
+
+def _at_effort(
+    signal: Signal, settings: EncodeSettings, n_bytes: Callable[[Stream], int], on_step: OnStep, started: float
+) -> Stream:
     spec, grid = _choose(signal, settings)
     with _threads(spec):
-        field = make_field(spec, meta, grid, settings.prior)
-        fitted = field.fit(widen_alpha(signal.samples, meta), settings, on_step)
+        field = make_field(spec, signal.meta, grid, settings.prior)
+        fitted = field.fit(widen_alpha(signal.samples, signal.meta), settings, on_step)
         return Search(signal, settings, Candidate(field, fitted), n_bytes, on_step, started).run()
 
 

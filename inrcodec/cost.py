@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 SYNTHESIS_MACS = 2808  # per sample, of every released synthesis network
-DETAIL_MACS = 6912  # per input sample, of the detail network
+DETAIL_MACS = 8208  # per input sample, of the detail network
 DELTA_MACS = 324  # more where a file lets its last layer see the input: 12 channels, 12 outputs, 9 taps, a quarter each
 N_DELTAS = (16 + 12) * 9 * 12  # codes that change a last layer: see fields.deltas
 

@@ -56,7 +56,15 @@ def ours(tune: str, ladder: tuple[float, ...] = OURS_LADDER, *, effort: int = En
         decoded: np.ndarray = inrcodec.open(data).decode()
         return decoded
 
-    return Codec(f"inr-{tune}", f"inrcodec --tune {tune}", __version__, ladder, encode, decode)
+    usual = effort == EncodeSettings.effort
+    return Codec(
+        f"inr-{tune}" if usual else f"inr-{tune}-{effort}",
+        f"inrcodec --tune {tune}" + ("" if usual else f" -e {effort}"),
+        __version__,
+        ladder,
+        encode,
+        decode,
+    )
 
 
 def peer(name: str) -> Codec:

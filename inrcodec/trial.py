@@ -13,6 +13,7 @@ import numpy as np
 from . import __version__
 from .entropy import TABLE_SETS, make_coder
 from .fields import Field
+from .fields.base import OnStep, silent
 from .metrics import mse
 from .render import lattice, render
 from .settings import DecodeSettings, EncodeSettings
@@ -47,10 +48,12 @@ class Trial:
     codes: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, candidate: Candidate, step: float, signal: Signal, settings: EncodeSettings) -> Trial:
+    def of(
+        cls, candidate: Candidate, step: float, signal: Signal, settings: EncodeSettings, on_step: OnStep = silent
+    ) -> Trial:
         field, fitted = candidate.field, candidate.fitted
         quantiser = field.quantiser(fitted, settings, step)
-        return cls(step, signal, settings.entropy, candidate, quantiser, field.quantize(fitted, quantiser))
+        return cls(step, signal, settings.entropy, candidate, quantiser, field.quantize(fitted, quantiser, on_step))
 
     @property
     def field(self) -> Field:

@@ -84,6 +84,22 @@ def residual_of(
     facts = [1, a, a * a, g, a * g]
 
     @functools.cache
+    def busy(row: int, column: int) -> list[int]:
+        """The sizes of a block's first channel, and of the others."""
+        sizes = [abs(v) for v in outputs(-1, row, column)]
+        return [sum(sizes[: size**2]), sum(sizes[size**2 :])]
+
+    @functools.cache
+    def around(row: int, column: int) -> list[int]:
+        """§9.4: the surroundings of a block"""
+        found = []
+        for channel, r in ((0, 3), (0, 6), (1, 6)):
+            box = itertools.product(range(row - r, row + r + 1), range(column - r, column + r + 1))
+            mean = sum(busy(*block)[channel] for block in box) // (2 * r + 1) ** 2
+            found.append(8 * (((1 + min(mean, 4095)) ** 8).bit_length() - 1))
+        return found
+
+    @functools.cache
     def outputs(layer: int, row: int, column: int) -> list[int]:
         if layer < 0:
             inside = [
@@ -95,7 +111,9 @@ def residual_of(
             gray = len(detail(inside[0])) < 3
             return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
         near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
-        if deltas and layer == n - 1:
+        if layer == 0 and len(stored["weights_0"][0]) > 3 * size**2:
+            near = [[near[s][t] + around(row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
+        if (deltas or times > 1) and layer == n - 1:
             near = [[near[s][t] + outputs(-1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
         high = 1536 if layer < n - 1 else 512
         result = []
@@ -226,14 +244,28 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
     coloured = range(3 if colour in (3, 4) else 1)
     finer = [[2 * a for a in b] for b in borders]
 
+    @functools.cache
     def seen(at: Index) -> list[float]:
         return [12 * v for v in sums(tuple(i + 0.5 for i in at), bool(synthesis))[0]]
 
     added = residual_of(detailed, base, slope, shape, seen, times=2) if detailed else None
 
     @functools.cache
+    def enlarged(at: Index) -> list[float]:
+        """§9.6: p, in units of e"""
+        p = [0.0] * channels
+        for taps in itertools.product(enumerate((2, -17, 69, 229, -34, 7)), repeat=2):
+            near = tuple(
+                min(max(i // 2 + (-1) ** (i % 2) * (k - 3), 0), n - 1)
+                for i, (k, _), n in zip(at, taps, shape, strict=True)
+            )
+            for c, y in enumerate(seen(near)):
+                p[c] += y * math.prod(t for _, t in taps) / 65536
+        return p
+
+    @functools.cache
     def addition(c: int, u: Index, cell: Index) -> float:
-        """§9.6: what a head of the finer field gains"""
+        """§9.6: what a head of the finer field gains, before its share"""
         if c not in coloured or any(k + 0.5 >= scale * n for k, n in zip(u, largest, strict=True)):
             return 0.0
         lines = [
@@ -242,11 +274,12 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
         ]
         total = 0.0
         for picked in itertools.product(*(line.items() for line in lines)):
-            total += added(tuple(i for i, _ in picked))[c] / 12 * math.prod(v for _, v in picked)
-        return min(scale - 1, 1) * total
+            at = tuple(i for i, _ in picked)
+            total += (added(at)[c] + enlarged(at)[c]) / 12 * math.prod(v for _, v in picked)
+        return total
 
     def detail_at(x: Sequence[float]) -> list[float]:
-        """§9.6: what the finer field is more than the corrected one: it has the same functions below M"""
+        """§9.6: what the finer field has besides its share of the corrected one, before its own"""
         y = [0.0] * channels
         bases = [
             {
@@ -277,9 +310,11 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
         rotation[:3, :3] = np.array(turn) @ rotation[:3, :3]
 
     def value(x: Sequence[float]) -> list[float]:
-        y = [a + b for a, b in zip(*sums(tuple(x), bool(synthesis)), strict=True)]
+        own, smooth = sums(tuple(x), bool(synthesis))
         if detailed and scale > 1:
-            y = [a + b for a, b in zip(y, detail_at(x), strict=True)]
+            g, more = min(scale - 1, 1), detail_at(x)
+            own = [(1 - g) * a + g * b if c in coloured else a for c, (a, b) in enumerate(zip(own, more, strict=True))]
+        y = [a + b for a, b in zip(own, smooth, strict=True)]
         centre = 0 if kind == 2 else 0.5
         return [sum(y[k] * rotation[k, i] for k in range(channels)) + centre for i in range(channels)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from command_line import Cli, ok, sample
 from PIL import Image
 
 import inrcodec
-from inrcodec import api
+from inrcodec import api, codec
 from inrcodec import effort as effort_module
 from inrcodec.effort import BIT
 from inrcodec.entropy.dependent import HALF_STEP
+from inrcodec.errors import TargetError
 from inrcodec.fields import make_field, sizes
+from inrcodec.fields.base import Progress
 from inrcodec.fields.cosine import CosineField
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
@@ -55,6 +58,17 @@ def test_the_same_effort_writes_the_same_bytes(effort: int, tune: str) -> None:
     assert inrcodec.encode(COFFEE, quality=60, tune=tune, effort=effort) == encoded(effort, tune)
 
 
+def test_the_first_file_says_how_far_it_is_and_how_good() -> None:
+    told: list[Progress] = []
+    made = api.encode_signal(api.as_signal(COFFEE), EncodeSettings(quality=60, tune="psnr"), told.append)
+    codes = [p for p in told if p.stage == "codes"]
+    assert [p.step for p in codes] == [0, 2, 3, 4, 5, 6]
+    assert {p.n_steps for p in codes} == {7}
+    assert codes[0].psnr_db is None
+    assert codes[-1].psnr_db is not None
+    assert abs(codes[-1].psnr_db - made.quality_db) < 0.3
+
+
 def test_effort_1_leaves_the_synthesis_network_out_and_2_has_it() -> None:
     assert [api.open(encoded(e)).header.field.synthesis for e in (1, 2)] == [0, NUMBER]
 
@@ -71,9 +85,45 @@ def test_targets_are_met_at_every_effort(effort: int) -> None:
     assert 33 <= found <= 33.1
 
 
-def test_without_time_for_another_trial_the_first_file_is_written() -> None:
-    options = {"quality": 60, "tune": "psnr", "synthesis": "off"}
-    assert inrcodec.encode(COFFEE, effort=9, time_limit_s=0.01, **options) == inrcodec.encode(COFFEE, **options)
+def test_a_limit_that_nothing_keeps_gives_the_quickest_file() -> None:
+    assert inrcodec.encode(COFFEE, quality=60, tune="psnr", effort=9, time_limit_s=0.01) == encoded(1)
+
+
+@pytest.mark.parametrize(("seconds_of_first", "expected"), [(0.9, 2), (0.1, 5)])
+def test_the_best_effort_that_there_is_time_for(
+    monkeypatch: pytest.MonkeyPatch, seconds_of_first: float, expected: int
+) -> None:
+    """A clock on which a file of effort 1 takes so long, of a limit of 3 seconds; and nothing else any time."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    at_effort = codec._at_effort
+
+    def slowly(signal, settings, *rest):  # type: ignore[no-untyped-def]
+        now[0] += seconds_of_first if settings.effort == 1 else 0
+        return at_effort(signal, settings, *rest)
+
+    monkeypatch.setattr(codec, "_at_effort", slowly)
+    assert inrcodec.encode(COFFEE, quality=60, tune="psnr", effort=5, time_limit_s=3) == encoded(expected)
+
+
+def test_a_target_that_quick_files_miss_is_met_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_effort = codec._at_effort
+
+    def refusing(signal, settings, *rest):  # type: ignore[no-untyped-def]
+        if settings.effort < 5:
+            raise TargetError("not at this effort")
+        return at_effort(signal, settings, *rest)
+
+    monkeypatch.setattr(codec, "_at_effort", refusing)
+    assert inrcodec.encode(COFFEE, quality=60, tune="psnr", time_limit_s=0.01) == encoded(5)
+
+
+def test_without_time_for_another_trial_a_sounds_first_file_is_written() -> None:
+    tone = 0.1 * np.sin(np.arange(9000) ** 1.3)
+    first, limited = (
+        inrcodec.encode(tone, sample_rate_hz=8000, **more) for more in ({}, {"effort": 9, "time_limit_s": 0.01})
+    )
+    assert first == limited
 
 
 def test_with_time_for_all_a_limit_changes_nothing() -> None:

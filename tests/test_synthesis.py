@@ -47,6 +47,56 @@ def detailed(picture: bytes) -> bytes:
     return forced(picture, NUMBER, cosine.DETAIL)
 
 
+def slow_surroundings(x: np.ndarray, per_channel: int) -> np.ndarray:
+    """Of blocks [3 · per_channel, h, w], as FORMAT.md has it."""
+    first, others = np.abs(x[:per_channel]).sum(0), np.abs(x[per_channel:]).sum(0)
+    found = []
+    for sizes, r in ((first, 3), (first, 6), (others, 6)):
+        box = sizes[6 - r : len(sizes) - 6 + r, 6 - r : sizes.shape[1] - 6 + r]
+        means = np.lib.stride_tricks.sliding_window_view(box, (2 * r + 1, 2 * r + 1)).sum((2, 3)) // (2 * r + 1) ** 2
+        found.append(np.vectorize(lambda m: 8 * (((1 + min(int(m), 4095)) ** 8).bit_length() - 1))(means))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("scale", [1, 20])
+def test_surroundings_are_the_logarithms_of_mean_sizes(scale: int) -> None:
+    x = np.random.default_rng(0).integers(-767 // scale, 768 // scale, (12, 17, 20)).astype(np.float32)
+    x[:, :8] //= 16
+    np.testing.assert_array_equal(synthesis.surroundings(x, 2), slow_surroundings(x.astype(int), 4))
+
+
+def test_enlarging_keeps_means_and_straight_lines_nearly() -> None:
+    np.testing.assert_allclose(synthesis.enlarged(np.full((9, 12, 2), 0.7)), np.full((6, 12, 2), 0.7), atol=1e-15)
+    x = np.zeros((16, 16))
+    x[8, 8] = 1
+    large = synthesis.enlarged(x)  # its first sample is the first half of sample 3
+    assert large.sum() == pytest.approx(4)
+    np.testing.assert_allclose(large, large.T, atol=1e-15)
+    assert large[10:12, 10:12].min() == pytest.approx((229 / 256) ** 2)
+    line = synthesis.enlarged(np.arange(12.0)[:, None] * np.ones((1, 7)))[:, 0]
+    np.testing.assert_allclose(line, np.arange(12) / 2 + 2.75, atol=0.02)
+
+
+def test_from_twice_the_samples_on_a_picture_is_that_of_its_samples_enlarged(
+    detailed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what the network adds, which is nothing here."""
+    net = network(cosine.DETAIL)
+    last = net.layers[-1]
+    mute = replace(net, layers=(*net.layers[:-1], replace(last, weights=0 * last.weights, bias=0 * last.bias)))
+    monkeypatch.setattr(correction, "network", lambda n: mute if n == cosine.DETAIL else network(n))
+    decoder, weights = decoded(detailed)
+    field, shape = decoder.field, COFFEE.shape[:2]
+    everywhere = [np.array([0.0, n]) for n in shape]
+    own, _ = field.linear(
+        field.correct(weights, everywhere, (1.0, 1.0)), [np.arange(n) + 0.5 for n in shape], (1.0, 1.0)
+    )
+    axes = [(np.arange(2 * n) + 0.5) / 2 for n in shape]
+    found, _ = field.linear(field.correct(weights, everywhere, (2.0, 2.0)), axes, (2.0, 2.0))
+    wanted = synthesis.enlarged(np.pad(own, [(3, 3), (3, 3), (0, 0)], mode="edge"))
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
 @pytest.mark.parametrize("net", NETWORKS)
 def test_a_network_answers_as_the_slow_obvious_convolution_does(net: shipped.Network) -> None:
     rng = np.random.default_rng(len(net.layers[-1].weights))
@@ -54,7 +104,14 @@ def test_a_network_answers_as_the_slow_obvious_convolution_does(net: shipped.Net
     size = 2 * net.margin + 4 * b
     x = rng.integers(-shipped.INPUT_LIMIT, shipped.INPUT_LIMIT + 1, (3, size, size + 2 * b))
     h = np.array([x[c, i::b, j::b] for c in range(3) for i in range(b) for j in range(b)])
+    edge = len(net.layers) - 1
+    if net.reach:
+        seen = h[:, net.reach : -net.reach, net.reach : -net.reach]
+        h = np.concatenate([seen, slow_surroundings(h, b**2)])
+    inputs = h[: 3 * b**2, edge:-edge, edge:-edge]
     for layer in net.layers:
+        if layer.weights.shape[1] > len(h):
+            h = np.concatenate([h, inputs])
         w, bias = layer.weights.astype(np.int64), np.rint(layer.bias @ known).astype(np.int64)
         n = [h.shape[1] - 2, h.shape[2] - 2]
         y = np.zeros((len(w), *n), np.int64) + bias[:, None, None]

@@ -61,7 +61,7 @@ COLOUR = replace(
         rotation=(127, -3, 0, -127),
         masking=True,
         synthesis=5,
-        detail=9,
+        detail=10,
         dependent=True,
         deltas=True,
     ),

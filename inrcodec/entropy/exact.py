@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["EXACT", "N_COLOURS", "POSITIONS", "folded", "rounded"]
+__all__ = ["CAP", "EXACT", "LOG", "N_COLOURS", "POSITIONS", "folded", "rounded"]
 
 EXACT = 2**23  # whole numbers below, and their halves, are exact in float32 whatever the order of a sum
 POSITIONS = 16  # classes of a frequency per axis
+CAP = 4095  # magnitudes and their sums as networks see them
+# floor(8 · log2(1 + m)), by whole numbers alone
+LOG = np.array([((1 + m) ** 8).bit_length() - 1 for m in range(CAP + 1)], np.uint8)
 N_COLOURS = 3  # further colours count as the third
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .dependent import NEXT, Chains
 from .diagonals import Diagonals, coded
-from .exact import EXACT, N_COLOURS, POSITIONS, folded, rounded
+from .exact import CAP, EXACT, LOG, N_COLOURS, POSITIONS, folded, rounded
 from .signs import N_SIGN_CLASSES, SignNetwork, Signs
 
 __all__ = [
@@ -31,11 +31,7 @@ __all__ = [
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-CAP = 4095  # magnitudes and their sums as features see them
-# floor(8 · log2(1 + m)), by whole numbers alone
-_LOG = np.array([((1 + m) ** 8).bit_length() - 1 for m in range(CAP + 1)], np.uint8)
-
-# Features of a code at (u, v) on diagonal s = u + v, in this order. L is _LOG of a magnitude or sum; H, V, X are sums
+# Features of a code at (u, v) on diagonal s = u + v, in this order. L is LOG of a magnitude or sum; H, V, X are sums
 # over the two cells beside, the two above and below, the four across corners, A = H + V + X.
 _OWN = (
     (1, 0),
@@ -66,7 +62,7 @@ N_LEARNED_CONTEXTS = 2 * N_LEARNED_CLASSES + N_SIGN_CLASSES + 1
 OF_SHIFTS = N_LEARNED_CONTEXTS - 1
 LARGEST_SHIFT = 12  # quarters of a class
 ACTIVATION_BITS = 5  # fractional bits of features and activations
-_LARGEST_FEATURE = 2 * int(_LOG[-1])  # one feature is a sum of two L
+_LARGEST_FEATURE = 2 * int(LOG[-1])  # one feature is a sum of two L
 _RUN = 2**13  # codes that go through the network at a time: their activations stay in the cache
 
 
@@ -345,7 +341,7 @@ def _shifted(code: Code, shifts: np.ndarray) -> np.ndarray:
 
 
 def _log(m: np.ndarray) -> np.ndarray:
-    return _LOG.take(m, mode="clip")
+    return LOG.take(m, mode="clip")
 
 
 def _closed(x: np.ndarray) -> np.ndarray:

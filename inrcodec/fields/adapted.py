@@ -12,7 +12,7 @@ from ..priors.prior import Prior
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
-from .base import OnStep
+from .base import OnStep, silent
 from .budget import check_codes
 from .ensemble import EnsembleField, FittedEnsemble, round_codes
 
@@ -86,7 +86,9 @@ class AdaptedField(EnsembleField):
         """As of all ensembles; without --bits, the quality sets them: the networks cannot grow with it."""
         return 2.0 ** (1 - (settings.bits or max(1.0, BITS_AT_75 + (settings.quality - 75) / QUALITY_PER_BIT)))
 
-    def quantize(self, fitted: FittedEnsemble, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+    def quantize(
+        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = silent
+    ) -> tuple[np.ndarray, ...]:
         differences = (fitted.weights - self.prior.base)[:, self._kept]
         codes = round_codes(differences, self._steps(quantiser))
         return (codes.T.reshape(self.layouts[-1].shape),)

@@ -167,35 +167,48 @@ class Correction:
 
     def answer(self, network: Network, weights: CosineWeights, cells: Sequence[Span]) -> np.ndarray:
         """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
-        residual = self._residual(network, weights.condition, self._cosines.reach(cells), partial(self.seen, weights))
-        return self._cosines.analyse(residual, cells)
+        spans = self._cosines.reach(cells)
+        strips = [
+            synthesis.residual(
+                network, weights.condition, [strip, *spans[1:]], self._signal.shape, partial(self.seen, weights)
+            )
+            for strip in self.strips(spans)
+        ]
+        return self._cosines.analyse(np.concatenate(strips), cells)
 
     def _detailed(
         self, network: Network, heads: np.ndarray, condition: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
     ) -> np.ndarray:
-        """Heads of cells as the grid of twice the samples has them, with what the detail network adds: all of it from
-        scale 2 on, less towards scale 1; never what the output's samples cannot hold."""
+        """Heads of cells as the grid of twice the samples has them: from scale 2 on those of the samples enlarged, with
+        what the detail network adds, towards scale 1 more and more the field's own; never what the output's samples
+        cannot hold. Channels that the network does not see keep their own."""
         sizes = self._grid.largest
+        low = (slice(None), *(slice(m) for m in sizes))
         fine = np.zeros((heads.shape[0], *(2 * m for m in sizes), *self._grid.cells), np.float32)
-        share = np.full((1,) * len(sizes), min(min(scale) - 1, 1.0))
-        for d, (m, s) in enumerate(zip(sizes, scale, strict=True)):
-            holds = (np.arange(2 * m) + 0.5) / m < s
-            share = share * holds.reshape(tuple(-1 if e == d else 1 for e in range(len(sizes))))
-        share = share.reshape(*share.shape, *(1,) * len(sizes))
+        share = min(min(scale) - 1, 1.0)
+        held = np.array(share)
+        for m, s in zip(sizes, scale, strict=True):
+            held = np.multiply.outer(held, (np.arange(2 * m) + 0.5) / m < s)
+        held = held.reshape(*held.shape, *(1,) * len(sizes))
 
-        def see(spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
-            values = self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
-            return values, np.full((*values.shape[:-1], 1), synthesis.DETAIL_UNIT)
+        def see(spans: Sequence[Span]) -> np.ndarray:
+            return self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
 
         def fill(run: slice) -> None:
             part = ((run.start, run.stop), *cells[1:])
             reach, spans = self.finer.reach(part), self._halved(part)
-            residual = self._residual(network, condition, spans, see)
-            residual = residual[tuple(slice(a - 2 * u, b - 2 * u) for (a, b), (u, _) in zip(reach, spans, strict=True))]
+            strips = [
+                synthesis.finer(network, condition, [strip, *spans[1:]], self._signal.shape, see)
+                for strip in self.strips(spans)
+            ]
+            values = np.concatenate(strips)
+            values = values[tuple(slice(a - 2 * u, b - 2 * u) for (a, b), (u, _) in zip(reach, spans, strict=True))]
             at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
             # the same function on a lattice twice as dense: √2 per axis
-            fine[(slice(None), *(slice(m) for m in sizes))][at] = heads[at] * np.float32(2 ** (len(sizes) / 2))
-            fine[: residual.shape[-1]][at] += share * self.finer.analyse(residual, part)
+            fine[low][at] = heads[at] * np.float32(2 ** (len(sizes) / 2))
+            seen = fine[: values.shape[-1]]
+            seen[low][at] *= np.float32(1 - share)
+            seen[at] += held * self.finer.analyse(values, part)
 
         in_threads(fill, cell_runs(cells[0], self._per_cell * 2 ** len(sizes)))
         return fine
@@ -203,16 +216,6 @@ class Correction:
     def _halved(self, cells: Sequence[Span]) -> list[Span]:
         """The samples that hold those at which the finer functions of a run of cells live."""
         return [(a // 2, -(-b // 2)) for a, b in self.finer.reach(cells)]
-
-    def _residual(
-        self, network: Network, condition: np.ndarray, spans: Sequence[Span], see: synthesis.See
-    ) -> np.ndarray:
-        """synthesis.residual, seen in strips."""
-        strips = [
-            synthesis.residual(network, condition, [strip, *spans[1:]], self._signal.shape, see)
-            for strip in self.strips(spans)
-        ]
-        return np.concatenate(strips) if len(strips) > 1 else strips[0]
 
     def strips(self, spans: Sequence[Span]) -> list[Span]:
         """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""

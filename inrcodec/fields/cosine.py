@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import log10
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..signals import SignalMeta
 from ..stream import MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import deltas, synthesis
 from .axis import SplineAxis
-from .base import Field, OnStep, Progress
+from .base import Field, OnStep, Progress, silent
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
 from .correction import Correction, CosineWeights
 from .leaves import split_levels
@@ -31,7 +32,7 @@ from .tuning import TUNINGS, Tuning
 
 __all__ = ["CosineField", "Fitted", "reconstructed"]
 
-DETAIL = 9  # number of the network
+DETAIL = 10  # number of the network
 SOUND_CELL = 2**13  # samples: what never changes gains by long windows, and what does has its splits
 PITCH = 2  # cells from knot to knot of the smooth level
 STIFFNESS = 0.05  # of the smooth level: without it knots swing far about what they say, and cost twice the bits
@@ -170,7 +171,7 @@ class CosineField(Field):
         picture = Picture(fitted.samples, fitted.spline, fitted.masking, self._splines)
         return suited_cells(picture, self.grid, quantiser, quick=fitted.quick)
 
-    def quantize(self, fitted: Fitted, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+    def quantize(self, fitted: Fitted, quantiser: Quantiser, on_step: OnStep = silent) -> tuple[np.ndarray, ...]:
         codes: list[np.ndarray] = []
         spline = None
         if fitted.spline is not None:
@@ -181,17 +182,24 @@ class CosineField(Field):
         trade = fitted.tuning.trade_corrected if corrected else fitted.tuning.trade
         scaled = self._scaled(fitted, quantiser, spline)
         heeding = corrected and layout.dependent and fitted.tuning.heed > 0
+        looks, db = fitted.looks * heeding, None
+        on_step(Progress("codes", 0, 2 * looks + 3))  # a look takes as long as a round of the search; coding follows
         heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
         if self.spec.deltas:
             codes.append(self.fit_deltas(fitted, (*codes, heads), quantiser))
-        for left in reversed(range(fitted.looks * heeding)):
+        for left in reversed(range(looks)):
             del scaled  # large pictures: one at a time
-            scaled, helped = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            done = 2 * (looks - left)
+            on_step(Progress("codes", done, 2 * looks + 3, db))
+            scaled, helped, error = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            db = -10 * log10(max(error, 1e-12) / self.signal.n_values)
+            on_step(Progress("codes", done + 1, 2 * looks + 3, db))
             heads = reconsidered(heads, scaled, layout, trade)
             if self.spec.deltas and (fitted.looks >= DELTAS_AFTER_EACH or not helped or not left):
                 codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
             if not helped:
                 break
+        on_step(Progress("codes", 2 * looks + 2, 2 * looks + 3, db))
         return (*codes, heads)
 
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
@@ -346,16 +354,16 @@ class CosineField(Field):
 
     def _heeding(
         self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None, codes: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, bool]:
+    ) -> tuple[np.ndarray, bool, float]:
         """The exact heads less what the network adds to those of these codes (Tuning.heed of it), in their steps,
         float32: what codes near to these should come to. And whether what it adds brings these nearer to the exact
-        heads; if not, the exact ones."""
+        heads; if not, the exact ones. And the squared error of the samples, summed."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         weights = self.dequantize(codes, quantiser)
         network = self._correction.adapted(weights)
 
-        def look(run: slice) -> tuple[float, float]:
+        def look(run: slice) -> tuple[float, float, float]:
             at, unit = self._at(run), steps * masking[self._at(run)]
             cells = ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:]))
             answer = self._correction.answer(network, weights, cells)
@@ -365,12 +373,14 @@ class CosineField(Field):
             before = float(np.square(error).sum())
             error[: len(answer)] -= answer
             scaled[: len(answer)][at] -= fitted.tuning.heed * answer
-            return before, float(np.square(error).sum())
+            after = float(np.square(error).sum())
+            error *= unit
+            return before, after, float(np.square(error).sum())
 
-        before, after = (sum(errors) for errors in zip(*in_threads(look, self._runs()), strict=True))
+        before, after, squared = (sum(errors) for errors in zip(*in_threads(look, self._runs()), strict=True))
         if after < before:
-            return scaled, True
-        return self._scaled(fitted, quantiser, spline), False
+            return scaled, True, squared
+        return self._scaled(fitted, quantiser, spline), False, squared
 
     def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
         """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""

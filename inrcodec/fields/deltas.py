@@ -66,9 +66,9 @@ def fit(network: Network, codes: np.ndarray) -> bool:
 
 def _changed(network: Network, codes: np.ndarray) -> np.ndarray:
     """The last layer's weights, whole numbers int64 [outputs, filters + inputs, 3, 3]."""
-    first, last = network.layers[0].weights, network.layers[-1].weights
+    last = network.layers[-1].weights
     outputs, filters = last.shape[:2]
-    k = codes.reshape(filters + first.shape[1], 9, outputs // BLOCK**2, BLOCK**2).astype(np.int64)
+    k = codes.reshape(filters + network.n_inputs, 9, outputs // BLOCK**2, BLOCK**2).astype(np.int64)
     # every sum is at most 2^30 · 4 · 16 · 4 · 2: far inside 63 bits
     w = np.einsum("ftcb,bp,ts->cpfs", k, BANDS, TAPS).reshape(outputs, len(k), 3, 3)
     seen = w[:, filters:].reshape(outputs, -1, BLOCK**2, 3, 3)

@@ -14,7 +14,7 @@ from ..segments import from_map, segment
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import MAX_SEGMENTS, FieldSpec, Quantiser, TensorLayout
-from .base import OnStep
+from .base import OnStep, silent
 from .ensemble import EnsembleField, FittedEnsemble
 from .locate import COORDINATE_UNIT, Block, cell_blocks
 
@@ -95,7 +95,9 @@ class SegmentedField(EnsembleField):
         fitted = self.train(cells, settings, on_step, started)
         return FittedSegments(fitted.weights, fitted.spreads, fitted.cells, labels)
 
-    def quantize(self, fitted: FittedEnsemble, quantiser: Quantiser) -> tuple[np.ndarray, ...]:
+    def quantize(
+        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = silent
+    ) -> tuple[np.ndarray, ...]:
         assert isinstance(fitted, FittedSegments)
         return fitted.labels[None], *super().quantize(fitted, quantiser)
 

@@ -13,16 +13,32 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, Layer, Network
+from ..entropy.exact import LOG
+from ..priors.synthesis import HIDDEN_UNIT, INPUT_LIMIT, INPUT_UNIT, OUTPUT_UNIT, SURROUNDINGS, Layer, Network
 from .bases import Span
 
-__all__ = ["DETAIL_UNIT", "MIDDLE", "MIN_SCALE", "colours", "facts", "hidden", "last", "residual", "seen"]
+__all__ = [
+    "DETAIL_UNIT",
+    "MIDDLE",
+    "MIN_SCALE",
+    "colours",
+    "enlarged",
+    "facts",
+    "finer",
+    "hidden",
+    "last",
+    "residual",
+    "seen",
+    "surroundings",
+]
 
 MIN_SCALE = 0.45  # thumbnails stay cheap: nothing is corrected below (at 0.4 it would be some .3 dB)
 MIDDLE = 0.3  # the frequency, as a fraction of Nyquist, at which steps are compared
 DETAIL_UNIT = 1 / 12  # what a detail network sees and answers is in these, not in steps: edges are as large at any step
 COLOURS = 3  # the network's; a gray picture has its two chromas zero
 STRIP_ROWS = 128  # of samples at least, where a picture is seen in strips: each sees its margin besides
+# Lanczos' kernel of six samples, a quarter of one off, in 1/256: of a sample and those before and after it
+TAPS = (2, -17, 69, 229, -34, 7)
 BLOCK_ROWS = 32  # of the network's lattice, convolved at a time: bounds the float32 scratch
 
 
@@ -52,19 +68,55 @@ def colours(detail: np.ndarray) -> int:
 def residual(
     network: Network, condition: np.ndarray, spans: Sequence[Span], shape: Sequence[int], see: See
 ) -> np.ndarray:
-    """The residual, float64 [*n, C or fewer], at the samples in spans of a picture of that shape; of a network with
-    `times`, at so many times as many per axis. Beyond the picture's border it sees the outermost samples again."""
+    """The residual, float64 [*n, C or fewer], at the samples in spans of a picture of that shape."""
     there = seen(network, spans, shape)
     detail, unit = see(there)
-    x = _inputs(network, spans, shape, detail / unit)
-    y = convolve(network, condition, x)[: colours(detail)]
+    answer = _answer(network, condition, spans, shape, detail / unit)
+    return answer * unit[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, there, strict=True))]
+
+
+def finer(
+    network: Network,
+    condition: np.ndarray,
+    spans: Sequence[Span],
+    shape: Sequence[int],
+    see: Callable[[Sequence[Span]], np.ndarray],
+) -> np.ndarray:
+    """The detail at twice the samples of spans, float64 [*2n, C or fewer]: that of the samples, enlarged, and what a
+    detail network knows of it. see: as See, without a step."""
+    there = seen(network, spans, shape)
+    detail = see(there)
+    detail = detail[..., : colours(detail)]
+    answer = _answer(network, condition, spans, shape, detail / DETAIL_UNIT)
+    around = [(a - len(TAPS) // 2, b + len(TAPS) // 2) for a, b in spans]
+    inner = tuple(slice(max(a - t, 0), max(b - t, 0)) for (a, b), (t, _) in zip(around, there, strict=True))
+    beyond = [(max(t - a, 0), max(b - u, 0)) for (a, b), (t, u) in zip(around, there, strict=True)]
+    return enlarged(np.pad(detail[inner], [*beyond, (0, 0)], mode="edge")) + answer * DETAIL_UNIT
+
+
+def _answer(
+    network: Network, condition: np.ndarray, spans: Sequence[Span], shape: Sequence[int], scaled: np.ndarray
+) -> np.ndarray:
+    """In units of scaled, the detail [*n, C] at the samples `seen` names: float64, of a network with `times` at so many
+    times as many samples per axis. Beyond the picture's border it sees the outermost samples again."""
+    y = convolve(network, condition, _inputs(network, spans, shape, scaled))[: colours(scaled)]
     times = network.times
     starts = [a % network.block for a, _ in spans]
     inner = [slice(times * s, times * (s + b - a)) for (a, b), s in zip(spans, starts, strict=True)]
-    unit = unit[tuple(slice(a - t, b - t) for (a, b), (t, _) in zip(spans, there, strict=True))]
-    if times > 1:
-        unit = unit.repeat(times, 0).repeat(times, 1)
-    return np.moveaxis(y[(slice(None), *inner)], 0, -1) * (unit / OUTPUT_UNIT)
+    return np.moveaxis(y[(slice(None), *inner)], 0, -1) / np.float64(OUTPUT_UNIT)
+
+
+def enlarged(x: np.ndarray) -> np.ndarray:
+    """Twice the samples of x [h, w, …] by TAPS, without those near the border that would need others beyond it:
+    float64 [2 (h − 6), 2 (w − 6), …]."""
+    for _ in range(2):  # columns of the turned picture, then its rows
+        x = x.swapaxes(0, 1)
+        n = len(x) - 6
+        near = [x[k : k + n].astype(np.float64) for k in range(7)]
+        early = sum(t * s for t, s in zip(TAPS, near[:6], strict=True))
+        late = sum(t * s for t, s in zip(TAPS, near[:0:-1], strict=True))
+        x = np.stack([early, late], 1).reshape(2 * n, *x.shape[1:]) / 256
+    return x
 
 
 def hidden(
@@ -114,11 +166,34 @@ def _hidden(network: Network, condition: np.ndarray, x: np.ndarray) -> tuple[np.
     """Whole numbers [3, H, W] -> by blocks what the last layer but one gives, and as much of x."""
     b, before = network.block, network.layers[:-1]
     c, h, w = x.shape
-    x = y = x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
+    x = x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
+    if (edge := network.reach) > 0:
+        around = surroundings(x, network.block)
+        x = x[:, edge:-edge, edge:-edge]
+        y = np.concatenate([x, around])
+    else:
+        y = x
     for layer in before:
         y = _layer(y, condition, layer)
     edge = len(before)
     return y, x[:, edge:-edge, edge:-edge]
+
+
+def surroundings(x: np.ndarray, block: int) -> np.ndarray:
+    """How busy it is around every block, whole numbers float32 [3, h − 2r, w − 2r], r the largest reach of
+    SURROUNDINGS: 8 LOG of the mean size; from whole numbers by blocks [3 · block², h, w]."""
+    sizes = np.abs(x).astype(np.int32)
+    of = (sizes[: block**2].sum(0), sizes[block**2 :].sum(0))
+    most = max(r for _, r in SURROUNDINGS)
+    h, w = (n - 2 * most for n in x.shape[1:])
+    out = np.empty((len(SURROUNDINGS), h, w), np.float32)
+    for o, (colour, r) in zip(out, SURROUNDINGS, strict=True):
+        total = np.pad(of[colour].cumsum(0).cumsum(1), [(1, 0), (1, 0)])
+        low, high = most - r, most + r + 1
+        box = [total[i : i + h, j : j + w] for i in (high, low) for j in (high, low)]
+        o[...] = LOG.take((box[0] - box[1] - box[2] + box[3]) // (2 * r + 1) ** 2, mode="clip")
+    out *= 8
+    return out
 
 
 def _layer(x: np.ndarray, condition: np.ndarray, layer: Layer) -> np.ndarray:

@@ -22,7 +22,7 @@ __all__ = [
     "starting_rows",
 ]
 
-FILE = "context_2.npz"  # belongs to table set 7
+FILE = "context_2.npz"  # belongs to the range coder's table set
 SHA256 = "fab72e3074d56fa684a60bba94d0c1f946d22b395f5fa17adfe5525d10ff11b3"
 ORDER = ("first", "second", "last", "place", "bias_second", "bias_last", "shift", "limit", "rows")
 

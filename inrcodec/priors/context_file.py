@@ -1,4 +1,4 @@
-"""Turns a context network into the bytes of a .npz and back: the file of table set 7, and what is trained to be one.
+"""Turns a context network into the bytes of a .npz and back: the released one's, and what is trained to be one.
 
 FORMAT.md §7.10 has its arrays; `facts`, which decoding does not need, says how it was trained.
 """

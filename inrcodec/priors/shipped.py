@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..entropy import TABLE_SETS
 from . import context, signs, synthesis, tables
 
 __all__ = ["shipped"]
@@ -20,10 +21,11 @@ def shipped() -> list[dict[str, Any]]:
     contexts = context.context_network()
     n_context = sum(a.size for a in (*contexts.weights, contexts.place, *contexts.bias)) + context.starting_rows().size
     n_signs = sum(a.size for a in signs.arrays(signs.sign_network(), signs.sign_rows()[:, :2]).values())
+    of_set = f"table set {TABLE_SETS['range']}"
     found = [
         (tables.FILE, "range coder: symbol counts of sounds, volumes, smooth levels, MLPs", _n_tables(), tables.SHA256),
-        (context.FILE, "range coder: context network of pictures, table set 7", n_context, context.SHA256),
-        (signs.FILE, "range coder: sign network of pictures, table set 7", n_signs, signs.SHA256),
+        (context.FILE, f"range coder: context network of pictures, {of_set}", n_context, context.SHA256),
+        (signs.FILE, f"range coder: sign network of pictures, {of_set}", n_signs, signs.SHA256),
     ]
     for number, digest in synthesis.SHA256.items():
         network = synthesis.network(number)

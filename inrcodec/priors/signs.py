@@ -12,7 +12,7 @@ from .released import released, sha256
 
 __all__ = ["FILE", "arrays", "digest", "sign_network", "sign_rows"]
 
-FILE = "signs_2.npz"  # belongs to table set 7
+FILE = "signs_2.npz"  # belongs to the range coder's table set
 SHA256 = "913efd7207281fa578d727594e9653de348d7db0ff197e586de2942ff4c22acd"
 _ORDER = ("first", "place", "size", "second", "bias", "last", "shift", "limit", "rows")
 

@@ -22,6 +22,7 @@ __all__ = [
     "MAX_EXACT",
     "OUTPUT_LIMIT",
     "OUTPUT_UNIT",
+    "SURROUNDINGS",
     "Layer",
     "Network",
     "arrays",
@@ -31,16 +32,19 @@ __all__ = [
 ]
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number; once the
-# format is frozen, old ones stay for ever (1 to 4, 6 and 7 came before and are gone).
+# format is frozen, old ones stay for ever (1 to 4, 6, 7 and 9 came before and are gone).
 SHA256 = {
     5: "5dd6b8a1594b61137103442162c76f352585380feac8dd9630fac0f7ced4167d",
     8: "cac0ba13dc553c75ea9097cc3f12ed25b79ec64278f85538c9e41fb49977e912",
-    9: "dc392a136ab80f7909615361fe7bd7b388f993f94e29638ec5c99c9d0134377d",
+    10: "7a7c9b40282cde5d826dfdb99f0f083b1c8aa3ee93e0d5b2cd95169b380503cf",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
 HIDDEN_UNIT, HIDDEN_LIMIT = 256, 256 * 6
 OUTPUT_UNIT, OUTPUT_LIMIT = 64, 64 * 8
+# What a network with surroundings sees besides: the mean size of the first colour's and of the others' samples, over so
+# many blocks to every side
+SURROUNDINGS = ((0, 3), (0, 6), (1, 6))
 FACT_LIMITS = (1.0, 2.0, 4.0, 2.0, 4.0)  # sizes of what a network is told about a file, see fields.synthesis.facts
 MAX_EXACT = 2**24  # float32 holds every whole number up to here
 
@@ -71,9 +75,19 @@ class Network:
     times: int = 1
 
     @property
+    def n_inputs(self) -> int:
+        """Channels of the samples of a block."""
+        return 3 * self.block**2
+
+    @property
+    def reach(self) -> int:
+        """Blocks that its surroundings reach to on every side; 0 where it does not look at them."""
+        return max(r for _, r in SURROUNDINGS) if self.layers[0].weights.shape[1] > self.n_inputs else 0
+
+    @property
     def margin(self) -> int:
         """Samples that an answer depends on beyond its own block, on every side."""
-        return self.block * len(self.layers)
+        return self.block * (len(self.layers) + self.reach)
 
     @property
     def macs(self) -> float:
