@@ -243,7 +243,7 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
     with naming_output(target):
         write_atomically(target, made.data, overwrite=how.force)
     if not how.quiet:
-        say(_summary(source, n_source, made))
+        say(_summary(source, n_source, made, settings.effort))
         if made.target_bytes is not None and len(made.data) < 0.97 * made.target_bytes:
             say(f"  {made.target_bytes:,} bytes were asked for: no step of this field comes nearer")
         if how.verbose:
@@ -271,8 +271,8 @@ def _check_search(arch: str | None, partition: str, options: dict[str, Any]) -> 
         raise click.UsageError("--search is for the cells of a grid, --partition segments was asked for")
 
 
-def _summary(source: str, n_source: int, made: Encoded) -> str:
-    """`photo.png 792 kB → 41.2 kB (0.84 bpp, 38.4 dB) in 4.1 s`"""
+def _summary(source: str, n_source: int, made: Encoded, effort: int) -> str:
+    """`photo.png 792 kB → 41.2 kB (0.84 bpp, 38.4 dB) in 4.1 s`; effort: asked for."""
     from inrcodec.cli.progress import shown_rate
 
     meta, n = made.header.signal, len(made.data)
@@ -280,7 +280,8 @@ def _summary(source: str, n_source: int, made: Encoded) -> str:
     rate = f"{shown_rate(meta, n)}, {'SNR ' if meta.kind == 'sound' else ''}{quality}"
     before = f" {human_bytes(n_source)}" if n_source else ""
     name = "standard input" if source == "-" else Path(source).name
-    return f"{name}{before} → {human_bytes(n)} ({rate}) in {made.seconds:.1f} s"
+    less = "" if made.effort == effort else f", no time for more than -e {made.effort}"
+    return f"{name}{before} → {human_bytes(n)} ({rate}) in {made.seconds:.1f} s{less}"
 
 
 def _target(source: str, relative: Path, output: str | None, folder: bool) -> str:

@@ -28,7 +28,8 @@ __all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal"
 
 @dataclass(frozen=True)
 class Encoded:
-    """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds)."""
+    """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds). effort: less than was
+    asked for where a time limit left no time for it."""
 
     data: bytes
     header: Header
@@ -36,6 +37,7 @@ class Encoded:
     seconds: float
     metadata_bytes: int
     target_bytes: int | None  # what --target-size, --bpp or --bitrate came to
+    effort: int
 
 
 def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **settings: Any) -> bytes:
@@ -73,7 +75,7 @@ def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | No
     from . import codec
 
     started = time.perf_counter()
-    stream = codec.encode(signal, settings, lambda stream: len(pack(stream)), on_step or (lambda _: None))
+    stream, effort = codec.encode(signal, settings, lambda stream: len(pack(stream)), on_step or (lambda _: None))
     data = pack(stream)
     if settings.verify:
         read = InrFile.of_bytes(data).stream()
@@ -87,6 +89,7 @@ def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | No
         time.perf_counter() - started,
         sum(map(len, signal.metadata.values())),
         target_bytes(signal.meta, settings),
+        effort,
     )
 
 

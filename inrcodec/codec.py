@@ -34,26 +34,28 @@ MACS_PER_VALUE = 2**16  # a limit on multiplications goes with the limit on valu
 
 def encode(
     signal: Signal, settings: EncodeSettings, n_bytes: Callable[[Stream], int], on_step: OnStep = lambda _: None
-) -> Stream:
+) -> tuple[Stream, int]:
     """Fit, quantise and entropy-code one signal. n_bytes gives the size of the file a stream becomes. With a time limit
-    a picture's quickest file comes first, so that there is one, and then the best that there is time for.
+    a picture's quickest file comes first, so that there is one, and then the best that there is time for: second, the
+    effort that this was.
 
     Raises ValueError for settings that do not fit the signal, TargetError where no step meets the target.
     """
     started = time.monotonic()
     _check_settings(signal.meta, settings)
-    stream, first_s = None, 0.0
+    stream, reached, first_s = None, 0, 0.0
     for effort, times in rungs(signal.meta, settings):
         spent = time.monotonic() - started
         if stream is not None and spent + times * first_s > (settings.time_limit_s or 0):
             continue
         with nullcontext() if effort == settings.effort else suppress(TargetError):
             stream = _at_effort(signal, replace(settings, effort=effort), n_bytes, on_step, started)
+            reached = effort
         first_s = first_s or time.monotonic() - started
         if effort == settings.effort:
             break
     assert stream is not None
-    return stream
+    return stream, reached
 
 
 def _at_effort(

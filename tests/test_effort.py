@@ -106,6 +106,13 @@ def test_the_best_effort_that_there_is_time_for(
     assert inrcodec.encode(COFFEE, quality=60, tune="psnr", effort=5, time_limit_s=3) == encoded(expected)
 
 
+def test_it_is_said_that_there_was_no_time(cli: Cli) -> None:
+    sample("tiny.png")
+    limited, enough = (ok(cli(f"encode tiny.png -f --time-limit {s}")).err for s in ("0.01", "1000"))
+    assert "no time for more than -e 1" in limited
+    assert "no time" not in enough
+
+
 def test_a_target_that_quick_files_miss_is_met_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     at_effort = codec._at_effort
 
