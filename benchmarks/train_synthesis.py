@@ -56,7 +56,7 @@ BLOCK, UNITS, SIGNED, FILTERS = 2, 24, 12, 16  # samples per block's side; first
 FACTS = 5
 SSIM_C2 = 0.0009
 EYES_RATE, EYES_SHARE = 8e-4, 0.85
-EYES_GAIN = 0.7  # and chroma left as it is: measured on photos, a whole step towards the mean is too smooth for eyes
+EYES_GAIN = 0.85  # and chroma left as it is: measured on photos, a whole step towards the mean is too smooth for eyes
 ROOM = 0.6  # share of the largest sums that the last layer may take: a file's deltas take of the rest
 CROP, BATCH, RATE, CLIP, DECAY = 96, 16, 2.5e-3, 0.5, 0.998
 

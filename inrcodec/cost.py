@@ -20,7 +20,7 @@ __all__ = [
     "N_DELTAS",
 ]
 
-SYNTHESIS_MACS = 2808  # per sample, of every released synthesis network
+SYNTHESIS_MACS = {8: 2808, 11: 2970}  # per sample, by the number of the synthesis network
 DETAIL_MACS = 8208  # per input sample, of the detail network
 DELTA_MACS = 324  # more where a file lets its last layer see the input: 12 channels, 12 outputs, 9 taps, a quarter each
 N_DELTAS = (16 + 12) * 9 * 12  # codes that change a last layer: see fields.deltas
@@ -72,7 +72,7 @@ def macs_per_sample(header: Header, *, scaled: bool = False, enlarged: bool = Fa
     s, f = header.signal, header.field
     if f.body == "cosine":
         cosines, splines = sum(2 * m for m in largest_cell(header)), 4 * len(f.pitch)
-        network = SYNTHESIS_MACS + DELTA_MACS * f.deltas
+        network = SYNTHESIS_MACS.get(f.synthesis, 0) + DELTA_MACS * f.deltas
         correction = (2 * s.channels * cosines * scaled + splines + network) if f.synthesis else 0
         if enlarged and f.detail:  # seen at scale 1; analysed, and evaluated, with twice the functions
             correction += s.channels * cosines * (1 + 4 * 2 + 1) + DETAIL_MACS

@@ -152,7 +152,7 @@ def test_cost_of_the_default_grid_is_worked_by_hand() -> None:
     assert macs_per_sample(header) == 3 * (2 * 32 + 2 * 4) + 9
     # the spline of the steps and the network; at other scales there and back through the cosines
     corrected = replace(header, field=replace(header.field, synthesis=NUMBER))
-    assert macs_per_sample(corrected) == macs_per_sample(header) + 2 * 4 + SYNTHESIS_MACS
+    assert macs_per_sample(corrected) == macs_per_sample(header) + 2 * 4 + SYNTHESIS_MACS[NUMBER]
     assert macs_per_sample(corrected, scaled=True) == macs_per_sample(corrected) + 2 * 3 * 2 * 32
 
 

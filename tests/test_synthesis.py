@@ -141,7 +141,11 @@ def test_no_sum_leaves_what_float32_holds_exactly(net: shipped.Network) -> None:
         limit = layer.high.max()
     if net.times == 1:  # room for a file's deltas
         assert sums.max() < 0.6 * 2**24
-    assert net.macs == (SYNTHESIS_MACS if net.times == 1 else DETAIL_MACS)
+
+
+@pytest.mark.parametrize("number", sorted(shipped.SHA256))
+def test_networks_cost_what_is_said(number: int) -> None:
+    assert network(number).macs == (DETAIL_MACS if number == cosine.DETAIL else SYNTHESIS_MACS[number])
 
 
 @pytest.mark.parametrize("step", [2.0**-24, 1e-3, 0.1, 256.0, 2.0**20])

@@ -41,6 +41,6 @@ TUNINGS = {
         heed=0.75,
         shrink=(0, 0),
         first_step=0.45,
-        synthesis=5,
+        synthesis=11,
     ),
 }
