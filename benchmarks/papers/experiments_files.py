@@ -51,7 +51,7 @@ SYSTEMS = (
     System("MH-ReLU, sparse heads", "--body relu --connections 8", "--body relu --connections 8"),
     System("multi-head SIREN (ours)", "--body siren --iterations 10000", "--body siren --iterations 10000"),
     System("Meta-SparseINR", "--prior PRIOR --iterations 150", ""),
-    System("Partition, grid (PoG)", "--partition grid --arch ensemble --grid 3 --iterations 120", ""),
+    System("Partition, grid (PoG)", "--partition grid --grid 3 --iterations 120", ""),
     System("Partition, segments (PoS)", "--partition segments --grid 3 --iterations 120", ""),
 )  # fmt: skip
 
