@@ -145,8 +145,7 @@ def train(
     unpack_prior(data)  # what cannot be read must not replace the training's state
     _finish(output, data)
     if not how.quiet:
-        say(f"{output}: prior {made.id:016x}, {made.kept:,} of {made.n_parameters:,} weights kept, "
-            f"{human_bytes(Path(output).stat().st_size)}")  # fmt: skip
+        say(f"{output}: prior {made.id:016x}, {made.counted}, {human_bytes(Path(output).stat().st_size)}")
 
 
 @prior.command("info")

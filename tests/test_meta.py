@@ -205,7 +205,9 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(
     said = capsys.readouterr().err
     assert "p.inp.part keeps 2 of 3 steps; the same command, without -f, goes on from there" in said
     assert run_command(command, [*options, "-o", "p.inp"]) == 0
-    assert "goes on at step 2 of 3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "goes on at step 2 of 3" in said
+    assert "10 of 12 weights and all 5 biases kept" in said  # as the papers count: .2 of 2·4 + 4·1 are gone
     assert run_command(command, [*options, "-o", "q.inp"]) == 0
     assert read_prior("p.inp").id == read_prior("q.inp").id
 
@@ -237,5 +239,7 @@ def test_the_command_trains_resumes_and_describes(
     assert run_command(command, ["prior", "info", "p.inp", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["kept"], facts["method"]) == (read_prior("p.inp").kept, "maml")
+    assert (facts["weights_kept"], facts["weights"], facts["biases"]) == (33, 2 * 6 + 6 * 6 + 6 * 3, 6 + 6 + 3)
     assert run_command(command, ["prior", "info", "p.inp"]) == 0
+    assert "33 of 66 weights, all 15 biases" in capsys.readouterr().out
     assert run_command(command, ["prior", "train", "a.png", "-o", "x.inp", "--sparsity", "2"]) == 2

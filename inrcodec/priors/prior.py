@@ -95,6 +95,21 @@ class Prior:
         return int(self.mask.sum())
 
     @property
+    def n_biases(self) -> int:
+        return sum(out for _, out in self.sizes)
+
+    @property
+    def counted(self) -> str:
+        """As the papers count, biases apart, for people.
+
+        >>> start, mask = np.zeros(9, np.float32), np.ones(9, bool)
+        >>> Prior("siren", 1, 2, 0, 1, 30, "sound", (8,), start[:7], mask[:7]).counted
+        '4 of 4 weights and all 3 biases kept'
+        """
+        b = self.n_biases
+        return f"{self.kept - b:,} of {self.n_parameters - b:,} weights and all {b:,} biases kept"
+
+    @property
     def base(self) -> np.ndarray:
         """What a code of 0 stands for, float64 [P]; 0 at pruned places."""
         return np.where(self.mask, self.start, 0).astype(np.float64) if self.relative else np.zeros(len(self.mask))
