@@ -30,7 +30,9 @@ from keep import Store
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "papers"
 WORK = ROOT / "build" / "papers"
-MODULES = ("enrp", "enrp_sweeps", "search", "multihead", "spectral", "metasparse", "partition", "files")
+MODULES = (
+    "enrp", "enrp_sweeps", "search", "multihead", "spectral", "metasparse", "metapartition", "partition", "files",
+)  # fmt: skip
 N_ROWS = 21  # of the summary; row 0 is the comparison as codecs, which ends the page
 
 
@@ -120,19 +122,21 @@ def page(every: list[Experiment]) -> str:
         "",
         "## Every figure and table, at a glance",
         "",
-        "| row | what | the paper | ours | size of the run | conditions |",
-        "|---:|---|---|---|---|---|",
+        "| row | what | the paper | ours | PSNR | size of the run | conditions |",
+        "|---:|---|---|---|---|---|---|",
     ]
     for row in range(1, N_ROWS + 1):
         for e in (e for e in every if row in e.rows):
             found = _shown(kept, e)
             if found is None:
-                parts.append(f"| {row} | {e.title} | {e.paper} | not run | – | – |")
+                parts.append(f"| {row} | {e.title} | {e.paper} | not run | – | – | – |")
                 continue
             size, result = found
             n = sum(c["holds"] for c in result["checks"])
             mark = f"{n} of {len(result['checks'])} hold" if result["checks"] else "–"
-            parts.append(f"| {row} | [{e.title}](#{e.name}) | {e.paper} | {result['ours']} | {size} | {mark} |")
+            psnr = _convention(e) if "dB" in e.paper + result["ours"] else "–"
+            cells = (row, f"[{e.title}](#{e.name})", e.paper, result["ours"], psnr, size, mark)
+            parts.append(f"| {' | '.join(map(str, cells))} |")
     parts.append("")
     for e in every:
         found = _shown(kept, e)
@@ -161,6 +165,11 @@ def page(every: list[Experiment]) -> str:
                 )
             ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _convention(e: Experiment) -> str:
+    """The PSNR of an experiment's figures: its work's, as the head of the page defines them."""
+    return "ENRP's" if e.name.startswith("enrp") else "ordinary"
 
 
 def _quick_total(kept: dict[str, Any]) -> str:
