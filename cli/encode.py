@@ -91,7 +91,8 @@ class _Encode(click.Command):
 @click.option(
     "--partition",
     type=click.Choice(PARTITIONS),
-    help="Ensembles: a network per cell, or per segment of the picture, as many as --grid has cells.  [default: grid]",
+    help="A network per cell, or per segment of the picture, as many as --grid has cells; implies --arch ensemble."
+    "  [grid]",
 )
 @click.option(
     "--segments", metavar="FILE", help="Picture of the segments, every colour one; implies --partition segments."
@@ -193,16 +194,16 @@ def encode(
         raise click.UsageError(f"{given[0]} and {given[1]} exclude each other")
     if strip and metadata not in ("all", "none"):
         raise click.UsageError(f"--strip and --metadata {metadata} exclude each other")
-    partition = partition or ("segments" if segments is not None else "grid")
+    partition = partition or ("segments" if segments is not None else None)
     label_map = _read_map(segments, max_pixels) if segments is not None else None
     if search is not None:
         _check_search(arch, partition, options)
         if prior is not None:
             raise click.UsageError("--search and --prior exclude each other: a prior's networks are what they are")
-    of_ensembles = partition == "segments" or search is not None or prior is not None
+    of_ensembles = partition is not None or search is not None or prior is not None
     settings = EncodeSettings(
         arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        partition=partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
+        partition=partition or EncodeSettings.partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
         bits_per_sample=bpp, target_bytes=target_size,
         kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip
@@ -261,7 +262,7 @@ def _read_prior(path: str | None) -> Prior | None:
     return read_prior(path)
 
 
-def _check_search(arch: str | None, partition: str, options: dict[str, Any]) -> None:
+def _check_search(arch: str | None, partition: str | None, options: dict[str, Any]) -> None:
     for name in ("width", "depth"):
         if options[name] is not None:
             raise click.UsageError(f"--search and --{name} exclude each other")

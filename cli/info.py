@@ -58,7 +58,7 @@ def _text(facts: dict[str, Any]) -> str:
         said += [f"network {facts['detail']} adds detail above 1×"] if facts["detail"] else []
         rows.append(("synthesis", ", ".join(said)))
     if facts["prior"]:
-        rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights of each cell kept"))
+        rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights and biases of each cell kept"))
     if facts["metadata"]:
         rows.append(("metadata", ", ".join(facts["metadata"])))
     sections: dict[str, int] = {}

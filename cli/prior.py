@@ -38,7 +38,7 @@ CONTEXTS = "contexts"
 # options of networks that ensembles start from
 OF_NETWORKS = (
     "body", "width", "depth", "omega", "patch", "sparsity", "rounds", "outer_steps", "steps_per_round", "inner_steps",
-    "inner_rate", "outer_rate", "fit_steps", "batch",
+    "inner_rate", "outer_rate", "fit_steps", "batch", "partition",
 )  # fmt: skip
 S = TypeVar("S", "MetaState", "ContextState")
 
@@ -78,9 +78,14 @@ def prior() -> None:
 @click.option("--rounds", type=int, help="Prunings it is reached in.  [as many as take 20 % of those left]")
 @click.option("--outer-steps", type=int, default=1000, show_default=True, help="Steps before the first pruning.")
 @click.option("--steps-per-round", type=int, default=100, show_default=True, help="Steps after each pruning.")
-@click.option("--inner-steps", type=int, default=2, show_default=True, help="SGD steps on each patch.")
-@click.option("--inner-rate", type=float, help="Of those steps.  [from --arch and --omega]")
-@click.option("--outer-rate", type=float, help="Of the Adam that moves the start.  [from --arch and --omega]")
+@click.option(
+    "--partition", type=click.IntRange(1, 16), metavar="M",
+    help="Learn on patches of M cells per axis, which start alike and share a rate per weight and inner step that is"
+    " learned, too; encode begins with those steps.",
+)  # fmt: skip
+@click.option("--inner-steps", type=click.IntRange(1, 16), help="SGD steps on each patch.  [2; with --partition 3]")
+@click.option("--inner-rate", type=float, help="Of those steps.  [from --arch and --omega; with --partition 1e-5]")
+@click.option("--outer-rate", type=float, help="Of the Adam that moves the start.  [likewise; with --partition 1e-4]")
 @click.option(
     "--fit-steps", type=click.IntRange(1, 10**6), default=100, show_default=True, help="Adam steps to encode."
 )
@@ -94,7 +99,8 @@ def train(
     context: click.Context,
     *, signals: tuple[str, ...], output: str, body: str, width: int, depth: int, omega: int | None, patch: int | None,
     method: str, sparsity: float, rounds: int | None, fit_steps: int, max_pixels: int, how: How,
-    inner_rate: float | None, outer_rate: float | None, steps: int | None, **options: Any,
+    partition: int | None, inner_steps: int | None, inner_rate: float | None, outer_rate: float | None,
+    steps: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """Learn from SIGNALS where networks of such signals start best, and which of their weights may go.
 
@@ -111,6 +117,7 @@ def train(
     \b
       inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
       inrcodec prior train -r faces/ -o faces.inp --width 64 --patch 32 --outer-steps 5000
+      inrcodec prior train photos/*.jpg -o photos.inp --partition 2 --patch 16
     """
     if output == STREAM:
         raise click.UsageError("-o -: the prior has to be a file, beside which training keeps its state")
@@ -128,15 +135,17 @@ def train(
     samples, kind = meta.alike([signal for _, signal in _read(signals, how, max_pixels)])
     axes, channels = samples[0].ndim - 1, samples[0].shape[-1]
     side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
-    tasks = meta.Tasks.of(samples, (side,) * axes)
+    tasks = meta.Tasks.of(samples, (side,) * axes, partition or 1)
     omega = {"siren": 30, "fourier": 4, "relu": 0}[body] if omega is None else omega
     features = FOURIER_FEATURES["prior"] if body == "fourier" else 0
     shape = MlpShape(axes, width, depth, channels, body, omega=float(omega), features=features, seed=options["seed"])
     inner, outer, fit = meta.default_rates(omega) if body == "siren" else meta.OTHER_RATES
+    n_inner, inner, outer = meta.LEARNED if partition else (2, inner, outer)
     schedule = meta.schedule_for(meta.n_weights(shape), sparsity=sparsity, rounds=rounds)
     asked = meta.MetaSettings(
-        method=method, schedule=schedule, inner_rate=inner if inner_rate is None else inner_rate,
-        outer_rate=outer if outer_rate is None else outer_rate, **options,
+        method=method, schedule=schedule, inner_steps=inner_steps or n_inner,
+        inner_rate=inner if inner_rate is None else inner_rate,
+        outer_rate=outer if outer_rate is None else outer_rate, learn_rates=partition is not None, **options,
     )  # fmt: skip
     shape, settings = meta.plan(shape, asked)
     state = _run_meta(shape, tasks, settings, output, how)
@@ -145,8 +154,7 @@ def train(
     unpack_prior(data)  # what cannot be read must not replace the training's state
     _finish(output, data)
     if not how.quiet:
-        say(f"{output}: prior {made.id:016x}, {made.kept:,} of {made.n_parameters:,} weights kept, "
-            f"{human_bytes(Path(output).stat().st_size)}")  # fmt: skip
+        say(f"{output}: prior {made.id:016x}, {made.counted}, {human_bytes(Path(output).stat().st_size)}")
 
 
 @prior.command("info")

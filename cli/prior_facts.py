@@ -66,20 +66,23 @@ def _start_facts(p: Prior) -> dict[str, Any]:
     return {
         "id": f"{p.id:016x}", "kind": p.kind, "channels": p.fout, "patch": list(p.patch), "body": p.body,
         "width": p.width, "depth": p.depth, "omega": p.omega, "features": p.features, "method": p.method,
-        "weights": p.n_parameters, "kept": p.kept, "relative": p.relative, "schedule": list(p.schedule),
-        "steps": p.steps, "rate": p.rate, "training": dict(p.facts),
+        "weights": p.n_parameters - p.n_biases, "weights_kept": p.kept - p.n_biases, "biases": p.n_biases,
+        "parameters": p.n_parameters, "kept": p.kept, "relative": p.relative, "schedule": list(p.schedule),
+        "learned_steps": 0 if p.rates is None else len(p.rates), "steps": p.steps, "rate": p.rate,
+        "training": dict(p.facts),
     }  # fmt: skip
 
 
 def _start_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     patch = " × ".join(map(str, facts["patch"][::-1]))
+    learned = f"{n} steps of SGD, learned rates, then " if (n := facts["learned_steps"]) else ""
     return [
         ("", facts["file"]),
         ("prior", f"{facts['id']}, {facts['bytes']:,} bytes"),
         ("signals", f"{facts['kind']}, {facts['channels']} channels, cells of {patch} samples"),
         ("network", f"{facts['body']}, width {facts['width']}, depth {facts['depth']}, omega {facts['omega']}"),
-        ("weights", f"{facts['kept']:,} of {facts['weights']:,} kept"),
+        ("kept", f"{facts['weights_kept']:,} of {facts['weights']:,} weights, all {facts['biases']:,} biases"),
         ("method", facts["method"] + (f", then {facts['schedule'][-1]:,} weights left" if facts["schedule"] else "")),
-        ("fit", f"{facts['steps']} steps of Adam, rate {facts['rate']:g}"),
+        ("fit", learned + f"{facts['steps']} steps of Adam, rate {facts['rate']:g}"),
         ("trained", ", ".join(f"{name} {value:,}" for name, value in facts["training"].items())),
     ]

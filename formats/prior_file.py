@@ -1,6 +1,6 @@
 """Turns a Prior into the bytes of a prior file (.inp) and back. FORMAT.md §13 is the specification.
 
-89 'I' 'N' 'P' 0D 0A 1A 0A · HEAD · WGHT · DONE          chunks as in .inr files
+89 'I' 'N' 'P' 0D 0A 1A 0A · HEAD · WGHT · [RATE] · DONE          chunks as in .inr files
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_v
 
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.frames import decompress
-from inrcodec.priors.prior import MAX_ROUNDS, METHODS, Prior
+from inrcodec.priors.prior import MAX_LEARNED, MAX_ROUNDS, METHODS, Prior
 
 __all__ = ["MAGIC", "find_prior", "pack_prior", "read_prior", "unpack_prior"]
 
@@ -38,8 +38,11 @@ assert set(METHOD_IDS) == set(METHODS)
 def pack_prior(prior: Prior) -> bytes:
     raw = np.packbits(prior.mask, bitorder="little").tobytes() + prior.start[prior.mask].astype("<f4").tobytes()
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False, write_content_size=True)
-    chunks = ((b"HEAD", _pack_head(prior)), (b"WGHT", compressor.compress(raw)), (b"DONE", _id_bytes(prior.id)))
-    return MAGIC + b"".join(chunk(kind, payload) for kind, payload in chunks)
+    chunks = {b"HEAD": _pack_head(prior), b"WGHT": compressor.compress(raw)}
+    if prior.rates is not None:
+        chunks[b"RATE"] = compressor.compress(prior.rates[:, prior.mask].astype("<f4").tobytes())
+    chunks[b"DONE"] = _id_bytes(prior.id)
+    return MAGIC + b"".join(chunk(kind, payload) for kind, payload in chunks.items())
 
 
 def unpack_prior(data: bytes) -> Prior:
@@ -48,8 +51,9 @@ def unpack_prior(data: bytes) -> Prior:
         if MAGIC.startswith(data):
             raise FormatError(f"prior file: truncated, {len(data)} bytes")
         raise FormatError("not a prior file (the first bytes are not its magic)")
-    head, weights, done = _chunks(data)
-    fields = _unpack_head(head)
+    chunks = _chunks(data)
+    weights, done = chunks[b"WGHT"], chunks[b"DONE"]
+    fields = _unpack_head(chunks[b"HEAD"])
     kept = fields.pop("kept")
     try:  # the sizes, before anything is made of them
         sizes = {k: fields[k] for k in ("fin", "width", "depth", "fout", "features")}
@@ -66,7 +70,8 @@ def unpack_prior(data: bytes) -> Prior:
             raise FormatError("prior file: mask and header differ in the number of weights kept")
         start = np.zeros(n, np.float32)
         start[mask] = np.frombuffer(raw, "<f4", kept, n_mask)
-        prior = Prior(start=start, mask=mask, **fields)
+        rates = _unpack_rates(chunks[b"RATE"], mask) if b"RATE" in chunks else None
+        prior = Prior(start=start, mask=mask, rates=rates, **fields)
     except ValueError as error:
         raise FormatError(f"prior file: {error}") from None
     if done != _id_bytes(prior.id):
@@ -152,13 +157,27 @@ def _head(values: Any) -> dict[str, Any]:
     }
 
 
-def _chunks(data: bytes) -> list[bytes]:
-    """Payloads of the three chunks, their frames and CRCs checked."""
-    at, payloads = len(MAGIC), []
-    for wanted, limit in ((b"HEAD", MAX_HEADER_BYTES), (b"WGHT", MAX_FILE_BYTES), (b"DONE", ID_BYTES)):
+def _unpack_rates(payload: bytes, mask: np.ndarray) -> np.ndarray:
+    """[K, P], 0 at pruned places."""
+    kept = int(mask.sum())
+    raw = decompress(payload, limit=4 * kept * MAX_LEARNED)
+    if not raw or len(raw) % (4 * kept):
+        raise FormatError(f"prior file: {len(raw):,} bytes of rates, wanted 1 to {MAX_LEARNED} times {4 * kept:,}")
+    rates = np.zeros((len(raw) // (4 * kept), len(mask)), np.float32)
+    rates[:, mask] = np.frombuffer(raw, "<f4").reshape(-1, kept)
+    return rates
+
+
+def _chunks(data: bytes) -> dict[bytes, bytes]:
+    """Payloads of the chunks, their frames and CRCs checked; RATE may be missing."""
+    at, payloads = len(MAGIC), dict[bytes, bytes]()
+    limits = {b"HEAD": MAX_HEADER_BYTES, b"WGHT": MAX_FILE_BYTES, b"RATE": MAX_FILE_BYTES, b"DONE": ID_BYTES}
+    for wanted, limit in limits.items():
         if at + FRAME_BYTES > len(data):
             raise FormatError(f"prior file: truncated, {len(data)} bytes")
         length, kind = struct.unpack_from("<I4s", data, at)
+        if wanted == b"RATE" and kind == b"DONE":
+            continue
         if kind != wanted:
             raise FormatError(f"prior file: chunk {kind!r} at byte {at}, wanted {wanted.decode()}")
         if length > limit:
@@ -168,7 +187,7 @@ def _chunks(data: bytes) -> list[bytes]:
             raise FormatError(f"prior file: truncated in the chunk at byte {at}")
         if zlib.crc32(memoryview(data)[at : end - 4]) != struct.unpack_from("<I", data, end - 4)[0]:
             raise FormatError(f"prior file: chunk at byte {at}: CRC does not match, the file is damaged")
-        payloads.append(data[at + 8 : end - 4])
+        payloads[kind] = data[at + 8 : end - 4]
         at = end
     if at != len(data):
         raise FormatError(f"prior file: {len(data) - at} bytes after the end chunk")

@@ -62,7 +62,7 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
         from .formats.prior_file import read_prior
 
         settings["prior"] = read_prior(prior)
-    if settings.get("partition") == "segments" or prior is not None:
+    if "partition" in settings or prior is not None:  # a partition asked for is one into networks
         settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])

@@ -202,7 +202,7 @@ def _field(header: Header, prior: Prior | None) -> Field:
         other = "" if prior is None else f", not {prior.id:016x}"
         raise UnsupportedError(
             f"needs prior {f.prior:016x} (a {f.body} network of width {f.width} and depth {f.depth} with "
-            f"{f.kept:,} weights kept){other}; --prior FILE gives it, or its folder in INRCODEC_PRIORS"
+            f"{f.kept:,} weights and biases kept){other}; --prior FILE gives it, or its folder in INRCODEC_PRIORS"
         )
     try:
         return make_field(f, header.signal, header.grid, prior)

@@ -299,8 +299,8 @@ def evaluate(
     started = time.perf_counter()
     shape, cells = problem.shape(width, depth), problem.cells.repeated(len(seeds))
     peak = 2.0 if problem.signal.kind == "sound" else 1.0
-    # ENRP has two code paths, of which one counts the fan-in of a whole batch of layers; it is worth 8 dB
-    bias = "1/sqrt(in)" if problem.grid.n_cells <= 4 else "1/sqrt(in*out)"
+    # ENRP has two code paths, of which the one for M > 2 counts the fan-in of a whole batch of layers: worth 8 dB
+    bias = "1/sqrt(in)" if max(problem.grid.cells) <= 2 else "1/sqrt(in*out)"
     paper = problem.facts.recipe == "paper"
     weights = train(
         shape, cells, seed=seeds, iterations=problem.facts.iterations, device=device, peak=peak,

@@ -18,6 +18,8 @@ from inrcodec.formats.prior_file import read_prior
 
 from inrcodec import api
 from inrcodec.errors import FormatError
+from inrcodec.fields import adapted
+from inrcodec.fields.cellfit import Cells
 from inrcodec.fields.layers import MlpShape, flatten, initial
 from inrcodec.priors import meta
 from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
@@ -168,6 +170,32 @@ def test_learned_rates_change_and_are_one_per_parameter_and_step(tasks: meta.Tas
     assert len(np.unique(last.values[1:])) > SHAPE.n_parameters
 
 
+def test_cells_of_a_file_begin_with_the_steps_that_clones_learned() -> None:
+    one, tasks = meta.Tasks.of(signals(), (3, 2)), meta.Tasks.of(signals(), (3, 2), 2)
+    assert (tasks.patch, tasks.cell) == ((6, 4), (3, 2))
+    assert sorted(tasks.regions.ravel()) == list(range(24))
+    block = np.arange(24).reshape(6, 4)[3:, :2]
+    np.testing.assert_array_equal(tasks.regions[2], block.ravel())
+    for region in tasks.regions:
+        np.testing.assert_array_equal(tasks.coords[:, region], one.coords)
+    learned = replace(SETTINGS, outer_steps=5, steps_per_round=1, learn_rates=True)
+    *_, state = meta.train(SHAPE, tasks, learned)
+    prior = meta.make_prior(SHAPE, tasks, learned, state, kind="image")
+    values, coords = tasks.networks(tasks.draw(np.random.default_rng(0), 2))
+    start, *rates = (torch.from_numpy(v) for v in state.values)
+    in_training, _ = meta.adapt(
+        SHAPE, start[None], values=torch.from_numpy(values), coords=torch.from_numpy(coords), rates=rates, clones=4,
+        mask=meta.mask_factors(SHAPE, state.mask, torch.device("cpu")),
+    )  # fmt: skip
+    in_files = adapted.first_steps(prior, SHAPE, Cells(values, coords, None), "cpu")
+    np.testing.assert_allclose(in_files, in_training.detach().numpy() * state.mask, atol=1e-6)  # float32
+    inside = np.ones((len(values), 6), bool)
+    inside[:, 4:] = False  # cells at a border have fewer samples
+    padded = adapted.first_steps(prior, SHAPE, Cells(values, coords, inside), "cpu")
+    alone = adapted.first_steps(prior, SHAPE, Cells(values[:, :, :4], coords[:, :, :4], None), "cpu")
+    np.testing.assert_allclose(padded, alone, atol=1e-6)
+
+
 def test_schedules_reach_the_sparsity_asked_for() -> None:
     assert meta.schedule_for(12608, sparsity=0.9)[-1] == 1261
     assert meta.schedule_for(12608, sparsity=0.9)[-2] > 1261
@@ -205,7 +233,9 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(
     said = capsys.readouterr().err
     assert "p.inp.part keeps 2 of 3 steps; the same command, without -f, goes on from there" in said
     assert run_command(command, [*options, "-o", "p.inp"]) == 0
-    assert "goes on at step 2 of 3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "goes on at step 2 of 3" in said
+    assert "10 of 12 weights and all 5 biases kept" in said  # as the papers count: .2 of 2·4 + 4·1 are gone
     assert run_command(command, [*options, "-o", "q.inp"]) == 0
     assert read_prior("p.inp").id == read_prior("q.inp").id
 
@@ -228,6 +258,13 @@ def test_the_command_trains_resumes_and_describes(
     assert "-f starts anew" in capsys.readouterr().err
     assert run_command(command, [*options, "-o", "q.inp", "-f"]) == 0
     assert read_prior("p.inp").id == read_prior("q.inp").id
+    assert run_command(command, [*options, "-o", "parts.inp", "--partition", "2"]) == 0
+    parts = read_prior("parts.inp")
+    assert (parts.patch, parts.rates.shape) == ((8, 8), (3, parts.n_parameters))
+    assert run_command(command, ["encode", "a.png", "-o", "parts.inr", "--prior", "parts.inp", "--quiet"]) == 0
+    assert run_command(command, ["verify", "parts.inr", "--prior", "parts.inp", "--quiet"]) == 0
+    assert run_command(command, ["prior", "info", "parts.inp"]) == 0
+    assert "3 steps of SGD, learned rates, then 100 steps of Adam" in capsys.readouterr().out
     for method in ("maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch"):
         assert run_command(command, [*options, "-o", f"{method}.inp", "--method", method]) == 0
         assert (
@@ -237,5 +274,7 @@ def test_the_command_trains_resumes_and_describes(
     assert run_command(command, ["prior", "info", "p.inp", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["kept"], facts["method"]) == (read_prior("p.inp").kept, "maml")
+    assert (facts["weights_kept"], facts["weights"], facts["biases"]) == (33, 2 * 6 + 6 * 6 + 6 * 3, 6 + 6 + 3)
     assert run_command(command, ["prior", "info", "p.inp"]) == 0
+    assert "33 of 66 weights, all 15 biases" in capsys.readouterr().out
     assert run_command(command, ["prior", "train", "a.png", "-o", "x.inp", "--sparsity", "2"]) == 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import inrcodec
 from inrcodec.fields.heads import solve_heads
@@ -70,6 +72,24 @@ def test_the_sparse_layer_is_the_dense_one_with_zeros(
     np.testing.assert_allclose(h.grad, dense.T @ (2 * dense @ features), atol=1e-10)
     gradient = np.take_along_axis((2 * dense @ features) @ features.T, support, axis=1)
     np.testing.assert_allclose(w.grad, gradient, atol=1e-10)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 7])
+def test_training_never_makes_the_matrix_of_all_heads(heads: int) -> None:
+    n, sizes = 9, set()
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            sizes.update(t.shape for t in (made if isinstance(made, tuple) else (made,)) if isinstance(t, torch.Tensor))
+            return made
+
+    support = torch.from_numpy(supports(heads, n, 3, seed=1))
+    w, h = torch.ones(heads, 3, requires_grad=True), torch.ones(n, 4, requires_grad=True)
+    with Sizes():
+        _sparse_product(w, support, h).square().sum().backward()
+    assert {w.shape, h.shape} <= sizes  # the gradients at least were seen
+    assert not {(heads, n), (n, heads)} & sizes
 
 
 def test_solved_heads_are_those_of_least_squares_head_by_head() -> None:

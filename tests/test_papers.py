@@ -68,14 +68,37 @@ def test_a_run_keeps_the_sizes_apart_and_shows_the_largest(
     sizes = {"quick": 1, "full": 2, "paper": 3}
     one = experiment.Experiment((1,), "made-up", "A title", "paper's", made, sizes, cost="3 weeks")
     monkeypatch.setattr(runner, "experiments", lambda: [one])
-    for args, code, shown in ((["--quick"], 1, 1), ([], 0, 2), (["--paper"], 0, 3), (["--quick"], 1, 3)):
+    for args, shown in ((["--quick"], 1), ([], 2), (["--paper"], 3), (["--quick"], 3)):
         monkeypatch.setattr(sys, "argv", ["run.py", *args])
-        assert runner.main() == code  # a condition that is missed is an exit code
+        assert runner.main() == 0
         page = (tmp_path / "papers.md").read_text(encoding="utf-8")
         assert {n for n in sizes.values() if f"ours, {n} steps" in page} == {shown}
         assert ("made-up --paper`, estimated 3 weeks" in page) == (shown < 3)
     assert "| a claim | seen | yes |" in page
     assert set(json.loads((tmp_path / "papers" / "made-up.json").read_text())) == set(sizes)
+
+
+def test_missed_conditions_are_told_and_only_a_crash_is_an_exit_code(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = importlib.import_module("experiment")
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "papers")
+    monkeypatch.setattr(runner, "DOCS", tmp_path)
+
+    def missing(options: Any, size: int) -> object:
+        checks = (experiment.Check("too much", "seen", False), experiment.Check("enough", "seen", True))
+        return experiment.Outcome("ours", "body", checks)
+
+    def crashing(options: Any, size: int) -> object:
+        raise ZeroDivisionError
+
+    every = [experiment.Experiment((1,), n, "", "", f, {"quick": 1, "full": 1})
+             for n, f in (("misses", missing), ("crashes", crashing))]  # fmt: skip
+    monkeypatch.setattr(runner, "experiments", lambda: every)
+    for name, code in (("misses", 0), ("crashes", 1)):
+        monkeypatch.setattr(sys, "argv", ["run.py", name])
+        assert runner.main() == code
+    assert "conditions missed: 1\n  misses: too much: seen\n" in capsys.readouterr().err
 
 
 def test_quick_and_paper_exclude_each_other(runner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +266,10 @@ def test_networks_pruned_once_are_not_trained_again(
     suite = metatrain.face_suite(options, replace(metatrain.PAPER, **META))
     made = tables.pruned(suite, "maml", (1, 2))
     monkeypatch.setattr(metatrain.meta, "train", None)
+    assert options.store.earlier == []
+    suite = replace(suite, options=replace(options, store=keep.Store(None, lambda _: None)))
     again = tables.pruned(suite, "maml", (1, 2))
+    assert keep.UNTIMED in suite.options.store.earlier
     assert {k: s.mask.sum() for k, s in again.items()} == {k: s.mask.sum() for k, s in made.items()}
 
 
@@ -257,10 +283,50 @@ def test_a_kept_result_says_what_it_took_and_where(runner: ModuleType, tmp_path:
     assert store.earlier[0].seconds > 0
 
 
+def test_rows_and_priors_of_files_are_of_one_size_and_one_code(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, experiment, keep = (importlib.import_module(n) for n in ("experiments_files", "experiment", "keep"))
+    row = files._Row("x", "", 1, 2.0, 3.0, 4.0)
+    ran: list[list[str]] = []
+
+    def run(command: str, work: Path) -> float:
+        ran.append(command.split())
+        if ran[-1][0] != "search":
+            Path(ran[-1][ran[-1].index("-o") + 1]).write_bytes(b"made")
+        return 1.0
+
+    monkeypatch.setattr(files, "KEPT", tmp_path)
+    monkeypatch.setattr(files, "_inrcodec", run)
+    monkeypatch.setattr(files, "_jpeg", lambda path, target: row)
+    monkeypatch.setattr(files, "_opus", lambda path, target, work: row)
+    monkeypatch.setattr(files.api, "compare", lambda a, b: {"snr_db": 5.0, "psnr_db": 6.0})
+    (one,) = files.EXPERIMENTS
+
+    def commands(size: str) -> list[list[str]]:
+        ran.clear()
+        store = keep.Store(None, lambda _: None)
+        one.run(experiment.Options(None, "cpu", 0, lambda _: None, store), one.sizes[size])
+        return list(ran)
+
+    quick, full = commands("quick"), commands("full")
+    assert [[c for c in made if c[0] == "prior"] for made in (quick, full)] != [[], []]
+    assert {c[0] for c in full} == {"prior", "encode", "decode", "search"}
+    priors = [{c[c.index("-o") + 1] for c in made if c[0] == "prior"} for made in (quick, full)]
+    assert [len(p) for p in priors] == [2, 2]
+    assert not priors[0] & priors[1]
+    assert [{c[c.index("--prior") + 1] for c in made if "--prior" in c} for made in (quick, full)] == priors
+    assert commands("quick") == commands("full") == []
+    monkeypatch.setattr(files, "source_digest", lambda: "of another code")
+    again = [c[0] for c in commands("full")]
+    assert again.count("prior") == 2
+    assert again.count("encode") == sum(bool(x.picture) + bool(x.sound) for x in files.SYSTEMS)
+
+
 def test_products_in_tf32_show_in_the_command_and_the_machine(
     runner: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["run.py", "--paper", "--tf32", "--device", "cpu"])
     args = runner._arguments()
-    assert runner._command("x", "paper", args) == "python benchmarks/papers/run.py x --paper --tf32"
+    assert runner._command("x", "paper", args) == "python benchmarks/papers/run.py x --paper --tf32 --device cpu"
     assert runner._machine(args).startswith("matrix products in TF32, ")

@@ -19,7 +19,9 @@ from inrcodec.errors import FormatError, InrError, UnsupportedError
 from inrcodec.priors.prior import Prior, biases, largest, survivors
 
 
-def tiny_prior(*, seed: int = 0, relative: bool = True, method: str = "maml", sparsity: float = 0.5) -> Prior:
+def tiny_prior(
+    *, seed: int = 0, relative: bool = True, method: str = "maml", sparsity: float = 0.5, learned: int = 0
+) -> Prior:
     rng = np.random.default_rng(seed)
     n = Prior.count(fin=2, width=6, depth=1, fout=3, features=0)
     sizes = ((2, 6), (6, 6), (6, 3))
@@ -29,6 +31,7 @@ def tiny_prior(*, seed: int = 0, relative: bool = True, method: str = "maml", sp
         start=np.where(mask, rng.normal(0, 0.2, n), 0).astype(np.float32), mask=mask, relative=relative,
         schedule=(40, 30) if method in ("maml-imp", "maml-one-shot") else (), steps=20, rate=5e-3,
         facts=(("signals", 3), ("seed", seed)),
+        rates=np.where(mask, rng.normal(0, 0.1, (learned, n)), 0).astype(np.float32) if learned else None,
     )  # fmt: skip
 
 
@@ -38,15 +41,15 @@ def picture() -> np.ndarray:
     return (255 * np.clip(np.stack([x, y, 0.5 + 0.4 * np.sin(5 * x + 3 * y)], -1), 0, 1)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("method", ["maml", "maml-imp"])
-def test_a_prior_file_holds_the_whole_prior(method: str) -> None:
-    prior = tiny_prior(method=method, relative=method == "maml")
+@pytest.mark.parametrize(("method", "learned"), [("maml", 0), ("maml-imp", 0), ("maml", 3)])
+def test_a_prior_file_holds_the_whole_prior(method: str, learned: int) -> None:
+    prior = tiny_prior(method=method, relative=method == "maml", learned=learned)
     read = unpack_prior(pack_prior(prior))
     for name in Prior.__dataclass_fields__:
-        if name not in ("start", "mask"):
+        if name not in ("start", "mask", "rates"):
             assert getattr(read, name) == getattr(prior, name), name
-    assert np.array_equal(read.mask, prior.mask)
-    assert np.array_equal(read.start, prior.start)
+    for name in ("start", "mask", "rates"):
+        assert np.array_equal(getattr(read, name), getattr(prior, name)), name
     assert read.id == prior.id
 
 
@@ -55,11 +58,12 @@ def test_the_id_changes_with_what_decoding_depends_on_and_with_nothing_else() ->
     moved = prior.start.copy()
     moved[np.flatnonzero(prior.mask)[0]] += np.float32(1e-3)
     assert len({prior.id, replace(prior, start=moved).id, replace(prior, relative=False).id}) == 3
-    assert replace(prior, steps=7, facts=()).id == prior.id
+    assert replace(prior, steps=7, facts=(), rates=np.ones((1, len(prior.mask)), np.float32)).id == prior.id
 
 
-def test_every_truncation_and_bit_flip_of_a_prior_file_is_an_error() -> None:
-    data = pack_prior(tiny_prior())
+@pytest.mark.parametrize("learned", [0, 1])
+def test_every_truncation_and_bit_flip_of_a_prior_file_is_an_error(learned: int) -> None:
+    data = pack_prior(tiny_prior(learned=learned))
     for n in range(len(data)):
         with pytest.raises(FormatError):
             unpack_prior(data[:n])
@@ -79,6 +83,19 @@ def test_a_prior_of_weights_that_are_not_finite_is_refused() -> None:
     start[np.flatnonzero(prior.mask)[0]] = np.nan
     with pytest.raises(ValueError, match="finite"):
         replace(prior, start=start)
+
+
+@pytest.mark.parametrize("rates", [np.full((1, 75), np.inf), np.zeros((17, 75)), np.zeros((0, 75)), np.zeros((2, 7))])
+def test_rates_that_cannot_be_are_refused(rates: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="rates"):
+        replace(tiny_prior(), rates=rates.astype(np.float32))
+
+
+def test_rates_of_more_steps_than_allowed_in_a_file_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pack_prior(tiny_prior(learned=3))
+    monkeypatch.setattr("inrcodec.formats.prior_file.MAX_LEARNED", 2)
+    with pytest.raises(FormatError):
+        unpack_prior(data)
 
 
 def test_a_mask_that_prunes_biases_is_refused() -> None:

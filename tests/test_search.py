@@ -14,6 +14,7 @@ from inrcodec.formats.memory import from_array
 from PIL import Image
 
 import inrcodec
+from inrcodec import search as search_module
 from inrcodec.cost import ptflops_style
 from inrcodec.errors import FormatError
 from inrcodec.search import (
@@ -141,6 +142,29 @@ def test_the_papers_recipe_puts_border_samples_on_the_border() -> None:
     assert problem.cells.coords.min() == -1
     assert problem.cells.coords.max() == 1
     assert problem.shape(8, 1).omega == 30
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells", "bias"),
+    [((12, 12), "2", "1/sqrt(in)"), ((12, 12), "3", "1/sqrt(in*out)"), ((12, 12), "4x1", "1/sqrt(in*out)"),
+     ((12,), "2", "1/sqrt(in)"), ((12,), "3", "1/sqrt(in*out)"), ((12,), "4", "1/sqrt(in*out)")],
+)  # fmt: skip
+def test_the_papers_two_rules_for_biases_part_at_two_cells_per_axis(
+    shape: tuple[int, ...], cells: str, bias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def train(*args: object, **options: object) -> np.ndarray:
+        used.append(options["bias"])
+        return trained(*args, **options)
+
+    trained = search_module.train
+    monkeypatch.setattr(search_module, "train", train)
+    values = np.random.default_rng(0).random(shape)
+    signal = from_array((255 * values).astype(np.uint8), 0) if len(shape) == 2 else from_array(values - 0.5, 8000)
+    settings = SearchSettings(**{**TINY.__dict__, "recipe": "paper", "grid": cells, "iterations": 1})
+    search(Problem.of(signal, settings), settings)
+    assert set(used) == {bias}
 
 
 def test_a_result_survives_its_file_and_damage_is_said() -> None:

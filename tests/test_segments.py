@@ -390,3 +390,11 @@ def test_the_command_line_takes_segments_and_maps(
     assert "53x37" in capsys.readouterr().err
     assert run(f"encode photo.png -o no.inr --segments none.png {fast}") != 0
     assert not Path("no.inr").exists()
+
+
+def test_a_partition_by_grid_is_into_networks_as_by_segments(tmp_path: Path) -> None:
+    source, out = tmp_path / "photo.png", tmp_path / "photo.inr"
+    Image.fromarray(scene(*SHAPE)).save(source)
+    assert run(f"encode {source} -o {out} --partition grid --grid 2 --width 4 --iterations 3") == 0
+    for data in (out.read_bytes(), inrcodec.encode(source, partition="grid", grid=2, width=4, iterations=3)):
+        assert (inrcodec.open(data).header.field.arch, inrcodec.open(data).header.field.segments) == ("ensemble", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import subprocess
@@ -9,13 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from common import ROOT
+from common import ROOT, file_digest, source_digest
 from experiment import Experiment, Options, Outcome, markdown
+from inrcodec.formats.files import write_atomically
+from keep import Made, Store, Watch
 from PIL import Image
 from sound import sound_peers
 
@@ -28,15 +30,19 @@ BITS_PER_PIXEL = 0.6
 KBIT_PER_S = 48.0
 DEFAULT = "**default** (cosines)"
 FOUR = ("ENRP", "MH-ReLU", "Meta-SparseINR", "Partition")
-PRIOR = ROOT / "build" / "papers" / "photos.inp"
-ROWS = PRIOR.with_name("files-rows.json")
+KEPT = ROOT / "build" / "papers" / "files"  # rows and priors, by all that decides them
+# files of `prior train` on the photos, and its options
 TRAIN = "--patch 64 --width 40 --depth 2 --sparsity 0.85 --rounds 8 --outer-steps 1500 --steps-per-round 100"
+PRIORS = {"photos.inp": TRAIN, "parted.inp": f"{TRAIN} --partition 2 --batch 1"}
+# Algorithm 1, for about as many weights as the bytes pay: of pictures, of sounds
+SEARCH = "--repeats 1 --iterations 60 --widths 3,4,5,6,7,8,10 --depths 0-3 --start 8x2 --alpha 1"
+BOUNDS = ("--grid 16x10 --max-flops 120M", "--grid 216 --max-flops 100M")
 
 
 @dataclass(frozen=True)
 class System:
-    """picture, sound: options of `inrcodec encode`, "" where the system has no such thing. FOUND and PRIOR stand for
-    the result of `search` and the prior that `prepare` made."""
+    """picture, sound: options of `inrcodec encode`, "" where the system has no such thing. FOUND stands for the result
+    of `search`, a name of PRIORS for that prior."""
 
     label: str
     picture: str
@@ -50,9 +56,10 @@ SYSTEMS = (
     System("MH-ReLU, dense heads", "--body relu --iterations 10000", "--body relu --iterations 10000"),
     System("MH-ReLU, sparse heads", "--body relu --connections 8", "--body relu --connections 8"),
     System("multi-head SIREN (ours)", "--body siren --iterations 10000", "--body siren --iterations 10000"),
-    System("Meta-SparseINR", "--prior PRIOR --iterations 150", ""),
-    System("Partition, grid (PoG)", "--partition grid --arch ensemble --grid 3 --iterations 120", ""),
+    System("Meta-SparseINR", "--prior photos.inp --iterations 150", ""),
+    System("Partition, grid (PoG)", "--partition grid --grid 3 --iterations 120", ""),
     System("Partition, segments (PoS)", "--partition segments --grid 3 --iterations 120", ""),
+    System("Partition, learned start", "--prior parted.inp --iterations 150", ""),
 )  # fmt: skip
 
 
@@ -72,10 +79,12 @@ def files(options: Options, sizes: Sizes) -> Outcome:
     sections, best, default = [], {}, {}
     with tempfile.TemporaryDirectory(prefix="inrcodec-papers-") as folder:
         work = Path(folder)
-        prior_s = _prior(options, sizes.train)
+        store = replace(options.store, folder=KEPT)
+        trained = {name: f"{words} {sizes.train}".strip() for name, words in PRIORS.items()}
+        priors = {name: _prior(store, options.data, name, words) for name, words in trained.items()}
         for path in (*photos, sound):
             is_sound = path == sound
-            rows = list(_rows(path, sizes, is_sound=is_sound, work=work, options=options))
+            rows = list(_rows(path, sizes, is_sound=is_sound, work=work, priors=priors, store=store))
             head = ("codec", "options", "bytes", "SNR dB" if is_sound else "PSNR dB", "encode s", "decode s")
             sections.append(f"### {path.name}\n\n{markdown(head, [r.cells for r in rows])}")
             default[path.name] = next(r for r in rows if r.label == DEFAULT)
@@ -84,11 +93,14 @@ def files(options: Options, sizes: Sizes) -> Outcome:
     lead = {name: default[name].quality - row.quality for name, row in best.items()}
     body = (
         f"Commands `inrcodec encode FILE OPTIONS --target-size BYTES`, {BITS_PER_PIXEL} bits per pixel and "
-        f"{KBIT_PER_S:g} kbit/s; options were the best of a few tried on kodim23 and the clip. PSNR: ordinary, 8 bit, "
-        "clamped, of what the file decodes to; sounds: SNR, for which Opus, made for ears, does not aim. Seconds are "
-        "of whole processes on one core, start included. The prior was trained once, on other photos, in "
-        f"{prior_s:.0f} s: `inrcodec prior train PHOTOS -o photos.inp {TRAIN}`. ENRP's search comes on top of its "
-        "encode time; it has α = 1, for at 7 it takes networks too small for these bytes.\n\n" + "\n".join(sections)
+        f"{KBIT_PER_S:g} kbit/s; networks and grids were the best of a few tried on kodim23 and the clip, iterations "
+        "are what the whole table had time for. PSNR: ordinary, 8 bit, clamped, of what the file decodes to; sounds: "
+        "SNR, for which Opus, made for ears, does not aim. Seconds are of whole processes on one core, start included. "
+        "Priors were trained once, on other photos, with `inrcodec prior train PHOTOS -o FILE OPTIONS`: "
+        + "; ".join(f"{name} in {p.seconds:.0f} s, `{p.options}`" for name, p in priors.items()) + ". For the clip "
+        "there is none: there are no other sounds of its kind here to learn one from. ENRP's search comes on top of "
+        "its encode time; it has α = 1, for at 7 it takes networks too small for these bytes.\n\n"
+        + "\n".join(sections)
         + "\nThe default's lead over the best of the four works at equal bytes: "
         + ", ".join(f"{lead[n]:+.1f} dB on {n} ({best[n].label})" for n in lead) + ".\n"
     )  # fmt: skip
@@ -112,9 +124,19 @@ class _Row:
                 f"{self.decode_s:.2f}")  # fmt: skip
 
 
-def _rows(path: Path, sizes: Sizes, *, is_sound: bool, work: Path, options: Options) -> Iterator[_Row]:
+@dataclass(frozen=True)
+class _Prior:
+    """options: of `prior train`. seconds: it took, then or now."""
+
+    path: Path
+    options: str
+    seconds: float
+
+
+def _rows(
+    path: Path, sizes: Sizes, *, is_sound: bool, work: Path, priors: dict[str, _Prior], store: Store
+) -> Iterator[_Row]:
     target = _target(path, is_sound)
-    kept = _kept()
     yield _opus(path, target, work) if is_sound else _jpeg(path, target)
     for system in SYSTEMS:
         words = system.sound if is_sound else system.picture
@@ -122,39 +144,29 @@ def _rows(path: Path, sizes: Sizes, *, is_sound: bool, work: Path, options: Opti
             continue
         for long, short in sizes.shorter:
             words = words.replace(long, short)
-        key = f"{path.name} {target} {system.label} {words}"
-        if key in kept:
-            yield _Row(*kept[key])
-            continue
-        if "FOUND" in words and not (work / f"{path.stem}.search.json").exists():
-            _search(path, is_sound, work, options)
-        out = work / "out.inr"
-        real = words.replace("FOUND", str(work / f"{path.stem}.search.json")).replace("PRIOR", str(PRIOR))
-        encode_s = _inrcodec(f"encode {path} -o {out} -f --target-size {target} {real}", work)
-        back = work / ("out.wav" if is_sound else "out.png")
-        decode_s = _inrcodec(f"decode {out} -o {back} -f {f'--prior {PRIOR}' if '--prior' in words else ''}", work)
-        facts = api.compare(str(path), str(back))
-        quality = facts["snr_db"] if is_sound else facts["psnr_db"]
-        row = _Row(system.label, words.replace("PRIOR", PRIOR.name).replace("FOUND", "FILE"), out.stat().st_size,
-                   float(quality), encode_s, decode_s)  # fmt: skip
-        ROWS.write_text(json.dumps(_kept() | {key: astuple(row)}))
-        options.say(f"  {path.name}: {row.label}: {row.n_bytes} bytes, {row.quality:.2f} dB, {row.encode_s:.1f} s")
-        yield row
+        prior = next((p.path for name, p in priors.items() if name in words), None)
+        meant = [prior and prior.parent.name, *[BOUNDS[is_sound], SEARCH] * ("FOUND" in words)]
+        key = (file_digest(path), target, system.label, words, meant, source_digest())
+
+        def make(_: Watch, label: str = system.label, words: str = words, prior: Path | None = prior) -> _Row:
+            return _row(label, words, path, target, is_sound=is_sound, work=work, prior=prior)
+
+        yield store.result(f"{path.name}: {system.label}", key, make, lambda kept: _Row(**kept))
 
 
-def _kept() -> dict[str, list[Any]]:
-    """Rows of an earlier run that was cut."""
-    return json.loads(ROWS.read_text()) if ROWS.exists() else {}
-
-
-def _search(path: Path, is_sound: bool, work: Path, options: Options) -> None:
-    """Algorithm 1, for about as many weights as the bytes pay."""
+def _row(label: str, words: str, path: Path, target: int, *, is_sound: bool, work: Path, prior: Path | None) -> _Row:
     found = work / f"{path.stem}.search.json"
-    grid = "216 --max-flops 100M" if is_sound else "16x10 --max-flops 120M"
-    _inrcodec(f"search {path} -o {found} --grid {grid} --repeats 1 --iterations 60 --widths 3,4,5,6,7,8,10 "
-              "--depths 0-3 --start 8x2 --alpha 1", work)  # fmt: skip
-    chosen = json.loads(found.read_text())["result"]
-    options.say(f"  search: width {chosen['width']}, depth {chosen['depth']}")
+    if "FOUND" in words:
+        _inrcodec(f"search {path} -o {found} -f {BOUNDS[is_sound]} {SEARCH}", work)
+    out, back = work / "out.inr", work / ("out.wav" if is_sound else "out.png")
+    real = words.replace("FOUND", str(found))
+    if prior is not None:
+        real = real.replace(prior.name, str(prior))
+    encode_s = _inrcodec(f"encode {path} -o {out} -f --target-size {target} {real}", work)
+    decode_s = _inrcodec(f"decode {out} -o {back} -f {f'--prior {prior}' if prior else ''}", work)
+    facts = api.compare(str(path), str(back))
+    quality = float(facts["snr_db"] if is_sound else facts["psnr_db"])
+    return _Row(label, words.replace("FOUND", "FILE"), out.stat().st_size, quality, encode_s, decode_s)
 
 
 def _inrcodec(command: str, work: Path) -> float:
@@ -204,17 +216,22 @@ def _opus(path: Path, target: int, work: Path) -> _Row:
     return _Row(label, "", n_bytes, snr(decoded=decoded, original=samples), seconds, 0.0)
 
 
-def _prior(options: Options, steps: str) -> float:
-    """Trains the photos' prior where it is not there; seconds it took, then or now."""
-    facts = PRIOR.with_suffix(".json")
-    if PRIOR.exists() and facts.exists():
-        return float(json.loads(facts.read_text())["seconds"])
-    PRIOR.parent.mkdir(parents=True, exist_ok=True)
-    photos = sorted((options.data / "photos").glob("*.jpg")) if options.data is not None else []
+def _prior(store: Store, data: Path | None, name: str, words: str) -> _Prior:
+    """Trains a prior of photos, where no run of this code, these photos and options has left it."""
+    assert store.folder is not None
+    photos = sorted((data / "photos").glob("*.jpg")) if data is not None else []
     train = [p.resolve() for p in photos] or [ROOT / "samples" / "coffee.png"]
-    seconds = _inrcodec(f"prior train {shlex.join(map(str, train))} -o {PRIOR} -f {TRAIN} {steps}", PRIOR.parent)
-    facts.write_text(json.dumps({"seconds": seconds}))
-    return seconds
+    key = repr((words, *map(file_digest, train), source_digest()))
+    path = store.folder / hashlib.sha256(key.encode()).hexdigest()[:24] / name
+    facts = path.with_suffix(".json")
+    if path.exists() and facts.exists():
+        made = Made(**json.loads(facts.read_text()))
+        store.used(path.parent.name, made)
+        return _Prior(path, words, made.seconds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seconds = _inrcodec(f"prior train {shlex.join(map(str, train))} -o {path} -f {words}", path.parent)
+    write_atomically(facts, json.dumps(asdict(Made(seconds, store.machine))).encode(), overwrite=True)
+    return _Prior(path, words, seconds)
 
 
 def _signals(options: Options) -> tuple[list[Path], Path]:

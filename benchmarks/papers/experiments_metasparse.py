@@ -1,12 +1,10 @@
-"""Experiments: Meta-SparseINR (PAPERS 3; rows 12 to 14), and learning to learn with a partition (4.5; row 21)."""
+"""Experiments: Meta-SparseINR (PAPERS 3; rows 12 to 14), and files with its priors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from drawn import crops, photo_split
 from experiment import Check, Experiment, Options, Outcome, markdown
 from metatables import METHODS, PAPER_CELEBA, STAND_IN, Line, dense, lines, over_steps, pruned
 from metatrain import (
@@ -23,14 +21,9 @@ from metatrain import (
     per_layer,
     photo_suite,
     shape_suite,
-    slices,
-    states,
 )
 
 import inrcodec
-from inrcodec.fields.layers import MlpShape
-from inrcodec.fitting import resolve_device
-from inrcodec.priors import meta
 from inrcodec.priors.prior import survivors
 
 PAPER_LEFT = (197888, 158311, 126649, 101320, 81056, 64845, 51876, 41501, 33201, 26561, 21249, 17000, 13600, 10880,
@@ -140,10 +133,11 @@ def meta_baselines(options: Options, sizes: FaceSizes) -> Outcome:
     suite = face_suite(options, sizes)
     found = lines(suite, sizes.levels, seeds=sizes.seeds)
     at = {line.rounds: {m: v[0] for m, v in line.psnr_db.items()} for line in found}
-    others = ""
+    others, apart = "", {}
     for other, what in _others(options, sizes):
         coarse = lines(other, sizes.other_levels, COARSE, seeds=sizes.seeds)
         others += f"\n{what}\n\n" + line_table(coarse, other, sizes, COARSE)
+        apart[other.name] = [x.psnr_db["Meta-SparseINR"][0] - x.psnr_db["Dense-Narrow"][0] for x in coarse]
     # the paper: at 16.8 % the two are level, and at 10.7 % random pruning is ahead of both that prune a signal's own
     least, margin = (11, 0.0) if sizes.is_papers else (8, 1.0)
     sparse = [k for k in sizes.levels if k >= least]
@@ -166,12 +160,14 @@ def meta_baselines(options: Options, sizes: FaceSizes) -> Outcome:
         f"DN {at[10]['Dense-Narrow']:.1f}, random {at[10]['Random']:.1f} dB",
         body,
         (
-            Check(f"at {100 * .8**least:.0f} % and less Meta-SparseINR is first",
+            Check(f"drawn faces, at {100 * .8**least:.0f} % and less: Meta-SparseINR is first",
                   ", ".join(f"{level(suite, k)}: {m}" for k, m in first.items()),
                   set(first.values()) == {"Meta-SparseINR"}),
             Check(f"and above Dense-Narrow by {margin:g} dB and more", ", ".join(f"{g:+.2f} dB" for g in gain.values()),
                   min(gain.values()) >= margin),
-            Check(f"at 10.7 % {' > '.join(order)}", ", ".join(f"{at[10][m]:.2f}" for m in order),
+            Check(f"photos: Meta-SparseINR above Dense-Narrow by {margin:g} dB and more",
+                  ", ".join(f"{g:+.2f} dB" for g in apart["photos"]), min(apart["photos"]) >= margin),
+            Check(f"drawn faces, at 10.7 %: {' > '.join(order)}", ", ".join(f"{at[10][m]:.2f}" for m in order),
                   falls([at[10][m] for m in order])),
         ),
     )  # fmt: skip
@@ -236,90 +232,6 @@ def meta_two_step(options: Options, sizes: FaceSizes) -> Outcome:
 
 
 @dataclass(frozen=True)
-class PartitionSizes:
-    """Crops of size² of photos of some short side; looks every so many outer steps."""
-
-    size: int = 32
-    short_side: int = 96
-    width: int = 32
-    outer_steps: int = 1000
-    look_every: int = 200
-    n_tests: int = 20
-
-
-def partition_suite(options: Options, sizes: PartitionSizes) -> tuple[Suite, str]:
-    """PAPERS 4.5: three SGD steps of learned rates."""
-    learn, held, name = photo_split(options, sizes.short_side)
-    size, steps = sizes.size, sizes.outer_steps
-    grid = (np.mgrid[0:size, 0:size].reshape(2, -1) / size - 0.5).astype(np.float32)  # the repository's coordinates
-    tasks = replace(meta.Tasks.of(learn, (size, size)), coords=grid)
-    tests = np.stack([t.reshape(-1, 3).T for t in crops(held, sizes.n_tests, size, options.seed)])
-    settings = meta.MetaSettings(
-        outer_steps=steps, inner_steps=3, inner_rate=1e-5, outer_rate=1e-4, batch=4, learn_rates=True,
-        seed=options.seed, device=options.device,
-    )  # fmt: skip
-    marks = tuple(range(0, steps, sizes.look_every))
-    shape = MlpShape(2, sizes.width, 3, 3, "siren", omega=30.0)
-    return Suite("crops", tasks, tests, shape, settings, options, marks), name
-
-
-def after_three(suite: Suite, state: meta.MetaState, *, times: float = 1.0) -> tuple[float, float]:
-    """PSNR on the test crops, mean and standard deviation, after the steps of learned rates, taken so many times."""
-    import torch
-
-    device, clones = resolve_device(suite.options.device), len(suite.tasks.regions)
-    start, rates = (torch.from_numpy(v.copy()).to(device) for v in (state.values[:1], state.values[1:]))
-
-    def errors() -> Iterator[np.ndarray]:
-        for some in slices(suite):
-            own, at = (torch.from_numpy(a).to(device) for a in suite.tasks.networks(suite.tests[some]))
-            steps = [times * rate for rate in rates]
-            _, losses = meta.adapt(suite.shape, start, values=own, coords=at, rates=steps, clones=clones)
-            yield losses.detach().cpu().numpy().reshape(-1, clones).sum(1)
-
-    psnr = -10 * np.log10(np.concatenate(list(errors())))
-    return float(psnr.mean()), float(psnr.std())
-
-
-def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
-    whole, name = partition_suite(options, sizes)
-    half = sizes.size // 2
-    regions = np.arange(sizes.size**2).reshape(2, half, 2, half).transpose(0, 2, 1, 3).reshape(4, half**2)
-    parted = replace(whole, tasks=replace(whole.tasks, regions=regions))
-    end, marks = whole.settings.outer_steps, whole.marks
-    alone, both = (states(s) for s in (whole, parted))
-    rows, curve = [], {"none": [], "test": [], "both": []}
-    for m in (*marks, end):
-        three = (after_three(whole, alone[m]), after_three(parted, alone[m]), after_three(parted, both[m]))
-        for key, (mean, _) in zip(curve, three, strict=True):
-            curve[key].append(mean)
-        rows.append((m, *(f"{mean:.2f} ± {spread:.2f}" for mean, spread in three)))
-    none, test, trained = (curve[k][-1] for k in ("none", "test", "both"))
-    longer = {times: after_three(parted, alone[end], times=times)[0] for times in (1.25, 1.5, 2, 4)}
-    return Outcome(
-        f"after 3 steps: none {none:.2f}, partition at test {test:.2f}, in both {trained:.2f} dB",
-        "PSNR: ordinary, of signals in [0, 1], not clamped; mean and standard deviation over "
-        f"{sizes.n_tests} crops. {sizes.size}×{sizes.size} crops of {name} (short side {sizes.short_side}, split by "
-        f"photo), width {sizes.width}, depth 3, ω 30, 2×2 equal regions, three steps of learned rates (start 1e-5), "
-        f"outer Adam 1e-4, batch 4, {end} outer steps. The paper: width 128, 256×256 crops of LSUN churches, 31,500 "
-        "outer steps; its figures are not recoverable. The loss is taken per image, not over the batch as in the "
-        "repository (PAPERS 4.5), and each clone evaluates its own region only.\n\n"
-        + markdown(("outer steps", "no partition", "partition at test only", "partition in training and test"), rows)
-        + "\nThe loss is a mean over the image, so that each of four clones takes a quarter of the step that its "
-        "region alone would ask for. Steps longer than learned, partition at test only: "
-        + ", ".join(f"×{times:g} {db:.2f} dB" for times, db in longer.items()) + ".\n",
-        (
-            Check("PSNR after 3 steps rises during training, no partition", " ".join(f"{v:.2f}" for v in curve["none"]),
-                  falls(curve["none"][::-1])),
-            Check("and with the partition in training", " ".join(f"{v:.2f}" for v in curve["both"]),
-                  falls(curve["both"][::-1])),
-            Check("partition at test is at least as good as none (the paper's claim)", f"{test - none:+.2f} dB",
-                  test >= none),
-        ),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
 class FileSizes:
     """photos: how many of the test photos become files."""
 
@@ -349,7 +261,7 @@ def meta_files(options: Options, sizes: FileSizes) -> Outcome:
         f"with a prior {np.mean(gains):+.2f} dB beside ensembles of equal bytes",
         "PSNR: ordinary, of the decoded 8-bit picture. 160×160 pixels of photos that were not learned from, 25 cells "
         "of 32×32, "
-        f"one prior ({prior.kept:,} of {prior.n_parameters:,} weights kept, learned from {name}); bytes are those of "
+        f"one prior ({prior.counted}, learned from {name}); bytes are those of "
         "the .inr "
         "file, the prior's own are not counted: all files share it. Ensemble: SIREN cells sized by the codec for as "
         "many bytes.\n\n"
@@ -382,13 +294,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
         (14,), "meta-two-step", "Meta-SparseINR after two SGD steps", "MSINR ahead (figures not recoverable)",
         meta_two_step, FACES, cost="nothing after meta-baselines, whose networks it measures",
-    ),
-    Experiment(
-        (21,), "meta-partition", "Partitioned learning to learn", "not recoverable; partition at test ≥ none",
-        meta_partition,
-        {"quick": PartitionSizes(outer_steps=300), "full": PartitionSizes(),
-         "paper": PartitionSizes(256, 256, 128, 31_500, 4500, 100)},
-        cost="8 days on two cores (two trainings of 31,500 outer steps of 11 s)",
     ),
     Experiment(
         (0,), "meta-files", "Files with and without a prior", "–", meta_files,

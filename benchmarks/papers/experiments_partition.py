@@ -99,6 +99,7 @@ class Steps:
 def run_2d(options: Options, sizes: Plane) -> Outcome:
     repeats, sides = sizes.repeats, sizes.sides
     factors = [near_square(product) for product in sizes.products]
+    times = " to ".join(str(n) for n in sorted({min(repeats), max(repeats)}))
     signals = [pair for pair, n in zip(factors, repeats, strict=True) for _ in range(n)]
     rng = np.random.default_rng([options.seed, 2])
     down, across = (thresholds([pair[axis] for pair in signals], rng) for axis in (0, 1))
@@ -123,8 +124,8 @@ def run_2d(options: Options, sizes: Plane) -> Outcome:
     body = (
         f"Products of two step functions, on a {sides[-1]} × {sides[-1]} grid (the paper's: 256 × 256), SIREN 2 → 32, "
         "3 hidden layers, first ω 30, Adam 1e-3, the whole grid every step; boundaries = 2 x₁x₂ + x₁ + x₂. The authors "
-        f"ran 25 sizes five times, we {len(factors)} of them, {min(repeats)} to {max(repeats)} times; 7 of their 125 "
-        f"runs hit the cap of {LIMIT:,} steps.\n\n" + markdown(head, rows) + "\n" + _growth_text(growth, 2)
+        f"ran 25 sizes, 5 signals of each, we {len(factors)} of them, {times} of each; 7 of their 125 runs hit the cap "
+        f"of {LIMIT:,} steps.\n\n" + markdown(head, rows) + "\n" + _growth_text(growth, 2)
     )  # fmt: skip
     if len(known) > 3:
         theirs = fit_growth(known, [PAPER_2D[n] for n in known]).p

@@ -101,7 +101,7 @@ def _known(
     path = store.folder and store.folder / f"grid-{settings.grid}.json"
     found = parse(path.read_bytes()) if path is not None and path.exists() else None
     known = list(found.evaluations) if found is not None and found.facts == problem.facts else []
-    store.earlier.append(Made(sum(e.seconds for e in known), ""))
+    store.earlier.extend([Made(sum(e.seconds for e in known), "")] if known else [])
 
     def learn(one: Evaluation) -> None:
         known.append(one)

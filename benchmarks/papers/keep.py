@@ -18,7 +18,7 @@ from inrcodec.formats.files import write_atomically
 from inrcodec.fields.base import Progress
 from inrcodec.fitting import DescentState
 
-__all__ = ["Look", "Made", "Store", "Ticker", "Watch", "digest", "duration"]
+__all__ = ["UNTIMED", "Look", "Made", "Store", "Ticker", "Watch", "digest", "duration"]
 
 T = TypeVar("T")
 SAVE_EVERY_S = 120.0
@@ -118,17 +118,22 @@ class Made:
     machine: str
 
 
+UNTIMED = Made(0.0, "")  # what an earlier run left without saying so
+
+
 @dataclass(frozen=True)
 class Store:
     """A folder of results; None: nothing is kept, everything is made anew.
 
-    machine: this one, in words. earlier: what results of earlier runs took, of those asked for so far.
+    machine: this one, in words. earlier: what results of earlier runs took, of those asked for so far. counted: names
+    of those, and of the results that this run made itself.
     """
 
     folder: Path | None
     say: Callable[[str], None]
     machine: str = ""
     earlier: list[Made] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
 
     def result(self, label: str, key: object, make: Callable[[Watch], T], load: Callable[[dict[str, Any]], T]) -> T:
         """make(watch), a dataclass; or, by load, what it gave in an earlier run. key: its repr is all that decides."""
@@ -137,16 +142,23 @@ class Store:
         if name in known:
             self.say(f"  {label}: kept from an earlier run")
             value = dict(known[name])
-            self.earlier.append(Made(*value.pop(MADE, (0.0, ""))))
+            self.used(name, Made(*value.pop(MADE, (0.0, ""))))
             return load(value)
         watch = Watch(self.folder and self.folder / f"{name}.npz", Ticker(self.say, label))
         value = make(watch)
+        self.counted.add(name)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             own = asdict(value) | {MADE: (watch.seconds, self.machine)}  # type: ignore[call-overload]
             write_atomically(self.folder / "results.json", json.dumps(known | {name: own}).encode(), overwrite=True)
             watch.forget()
         return value
+
+    def used(self, name: str, made: Made = UNTIMED) -> None:
+        """Counts a kept result as an earlier run's, once, unless this one made it."""
+        if name not in self.counted:
+            self.earlier.append(made)
+            self.counted.add(name)
 
     def _known(self) -> dict[str, Any]:
         path = self.folder and self.folder / "results.json"

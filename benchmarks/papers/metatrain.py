@@ -174,6 +174,8 @@ def states(suite: Suite, *, start: meta.MetaState | None = None) -> dict[int, me
             continue
         found[one.step] = one
     missing = wanted - set(found)
+    for step in found:
+        suite.options.store.used(path_of(step).name)
     before = [one for step, one in found.items() if missing and step < min(missing)]
     state = max(before, key=lambda one: one.step, default=start)
     label = f"{suite.name} {s.method} width {shape.width}{' first order' if s.first_order else ''}"
@@ -184,6 +186,7 @@ def states(suite: Suite, *, start: meta.MetaState | None = None) -> dict[int, me
             found[one.step], saved = one, time.monotonic()
             CACHE.mkdir(parents=True, exist_ok=True)
             path = path_of(one.step)
+            suite.options.store.counted.add(path.name)
             write_atomically(path, pack_state(one, mark), overwrite=True)
             if passing is not None:  # of the saves on the way only the last is of use
                 passing.unlink(missing_ok=True)
@@ -236,9 +239,11 @@ def kept(suite: Suite, what: str, state: meta.MetaState, make: Callable[[], floa
     key = h.hexdigest()[:24]
     if key not in known:
         value = make()
+        suite.options.store.counted.add(key)
         CACHE.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(known | {key: value}).encode(), overwrite=True)
         return value
+    suite.options.store.used(key)
     return float(known[key])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +16,16 @@ from ..stream import FieldSpec, Quantiser, TensorLayout
 from .base import OnStep, silent
 from .budget import check_codes
 from .ensemble import EnsembleField, FittedEnsemble, round_codes
+from .layers import MlpShape, forward, unflatten
 
-__all__ = ["AdaptedField"]
+if TYPE_CHECKING:
+    from .cellfit import Cells
+
+__all__ = ["AdaptedField", "first_steps"]
 
 BITS_AT_75 = 6.0  # of a difference before entropy coding, at the default quality
 QUALITY_PER_BIT = 15.0  # points of quality
+STEP_VALUES = 2**22  # of one layer, or of the weights, in a step of learned rates
 
 
 class AdaptedField(EnsembleField):
@@ -73,11 +79,12 @@ class AdaptedField(EnsembleField):
 
         assert isinstance(cells, Cells)
         prior, steps = self.prior, settings.iterations or self.prior.steps
+        start = first_steps(prior, self.shape, cells, settings.device)
         weights = train(
             self.shape, cells, seed=settings.seed, iterations=steps, device=settings.device, on_step=on_step,
             peak=2.0 if self.signal.kind == "sound" else 1.0, adam=AdamSettings(prior.rate),
             time_limit_s=settings.time_limit_s and settings.time_limit_s - (time.monotonic() - started),
-            start=prior.start, mask=prior.mask, prunings=prior.prunings(steps),
+            start=start, mask=prior.mask, prunings=prior.prunings(steps),
         )  # fmt: skip
         spreads = measure_spreads(self.shape, weights, cells, base=prior.base, mask=prior.mask)
         return FittedEnsemble(weights, spreads, cells)
@@ -99,6 +106,32 @@ class AdaptedField(EnsembleField):
         weights = np.zeros((1, self.shape.n_parameters, *cells))
         weights[:, self._kept] = differences + self.prior.base[self._kept].reshape(-1, *[1] * len(cells))
         return (weights,)
+
+
+def first_steps(prior: Prior, shape: MlpShape, cells: Cells, device: str) -> np.ndarray:
+    """Where Adam begins: the prior's start [P], or [G, P] after its steps of learned rates on each cell."""
+    if prior.rates is None:
+        return prior.start
+    import torch
+
+    from ..fitting import resolve_device
+
+    target = resolve_device(device)
+    start, mask, *rates = (torch.from_numpy(a).to(target) for a in (prior.start, prior.mask, *prior.rates))
+    weights = np.empty((cells.shape[0], prior.n_parameters), np.float32)
+    for rows, some in cells.chunks(STEP_VALUES // max(shape.width, prior.n_parameters // cells.shape[2])):
+        u, y = (torch.from_numpy(a).to(target) for a in (some.coords, some.values))
+        inside = torch.ones_like(y[:, :1]) if some.mask is None else torch.from_numpy(some.mask[:, None]).to(target)
+        flat = (start * mask).expand(len(y), -1)
+        for rate in rates:  # 0 at pruned places
+            flat = flat.detach().requires_grad_()
+            error = (forward(shape, unflatten(shape, flat), u) - y) * inside
+            mean = error.square().sum((1, 2)) / (inside.sum((1, 2)) * y.shape[1])
+            mean.sum().backward()
+            assert flat.grad is not None
+            flat = flat - rate * flat.grad
+        weights[rows] = flat.detach().cpu().numpy()
+    return weights
 
 
 def _given(settings: EncodeSettings) -> Prior:

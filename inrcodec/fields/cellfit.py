@@ -152,7 +152,7 @@ def train(
     was found best; init: one of layers.INIT_RULES. keep: the 'best' weights looked at or the 'last'; on_step hears of
     both. Targets are brought from span (None: their own range) to [-1, 1] here, and the last layer is scaled back.
 
-    start [P]: a prior's weights, from which all cells go on as they were trained: no layer is solved, nothing is
+    start [P] or [G, P]: weights from which all cells go on as they were trained: no layer is solved, nothing is
     scaled. mask bool [P]: the weights that are not 0. prunings: step -> weights (biases not counted) that each cell
     keeps from then on, its largest; the 'best' are then the last. patience, keeper: fitting.descend's; what is pruned
     on the way cannot be kept half done.
@@ -176,7 +176,7 @@ def train(
         full = [torch.cat([p.detach() for p in same]) for same in zip(*starts, strict=True)]
     else:
         middle, half = 0.0, 1.0
-        full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, start[None])]
+        full = [p.expand(groups, *p.shape[1:]) for p in _parameters(shape, np.atleast_2d(start))]
     masks = None
     if mask is not None or prunings:
         masks = Masks(shape, groups, mask, prunings or {}, target)

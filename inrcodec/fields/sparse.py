@@ -1,7 +1,8 @@
 """Sparse linear heads on the features of one shared ReLU body (Multi-Head ReLU INR, arXiv 2110.03448).
 
 Every head is connected to A of the body's n hidden units, drawn once from a seed. A head layer is its connections
-[H, A] and as many values; the matrix [H, n] that they stand for is never made whole.
+[H, A] and as many values; the matrix [H, n] that they stand for is never made whole: gradients make it in blocks, of
+half the heads at most.
 """
 
 from __future__ import annotations
@@ -121,11 +122,11 @@ def _sparse_product(weights: torch.Tensor, support: torch.Tensor, features: torc
     The gradients of torch's bags go connection by connection, 20 times slower than a matrix product; where connections
     are not few, products over some heads at a time are quicker. Forward and backward on a busy CPU core: 4,096 heads of
     426 in 427 at 16 positions, bags 447 ms, blocks 22; 16,384 of 128 in 256 at 4, gathered 205, blocks 36; but 1,024 of
-    16 in 1,024 at 256, bags 8, blocks 30.
+    16 in 1,024 at 256, bags 8, blocks 30. The block of a single head would be the whole matrix.
     """
     from torch.nn.functional import embedding_bag
 
-    if support.shape[1] * FEW < len(features):
+    if support.shape[1] * FEW < len(features) or len(weights) == 1:
         return embedding_bag(support, features, per_sample_weights=weights, mode="sum")
     product: torch.Tensor = _blockwise().apply(weights, support, features)
     return product
@@ -148,7 +149,7 @@ def _blockwise() -> Any:
             weights, support, features = ctx.saved_tensors
             of_weights, of_features = torch.empty_like(weights), torch.zeros_like(features)
             limit = BLOCK_VALUES if features.device.type == "cpu" else BLOCK_VALUES_GPU
-            size = max(1, limit // len(features))
+            size = max(1, min(limit // len(features), len(weights) // 2))
             for a in range(0, len(weights), size):
                 rows = slice(a, a + size)
                 of_weights[rows] = (gradient[rows] @ features.T).gather(1, support[rows])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "LEARNED",
     "OTHER_RATES",
     "MetaSettings",
     "MetaState",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 OTHER_RATES = (1e-2, 5e-4, 2e-3)  # as default_rates, for relu and fourier networks
+LEARNED = (3, 1e-5, 1e-4)  # inner steps, the rate that learned ones begin with, the outer rate (PAPERS 4.5)
 PIECE = 50  # outer steps between two states handed out
 
 
@@ -61,16 +63,28 @@ class Tasks:
     regions: np.ndarray
 
     @classmethod
-    def of(cls, signals: Sequence[np.ndarray], patch: Sequence[int]) -> Tasks:
-        """In the coordinates of a cell of this size. Raises ValueError where a signal is smaller than the patch."""
-        patch = tuple(patch)
+    def of(cls, signals: Sequence[np.ndarray], cell: Sequence[int], parts: int = 1) -> Tasks:
+        """Patches of so many cells of this size per axis, each in its own coordinates, as files have them. Raises
+        ValueError where a signal is smaller than the patch."""
+        patch = tuple(n * parts for n in cell)
         for s in signals:
             if s.ndim != len(patch) + 1 or s.shape[-1] != signals[0].shape[-1]:
                 raise ValueError(f"signals of {signals[0].ndim - 1} and {s.ndim - 1} axes, or of unlike channels")
             if any(n < m for n, m in zip(s.shape, patch, strict=False)):
                 raise ValueError(f"signal of {s.shape[:-1]} samples, smaller than the patch of {patch}")
-        _, coords, _ = gather(np.zeros((*patch, 1), np.float32), Grid.uniform(patch, (1,) * len(patch)))
-        return cls(tuple(signals), patch, coords[0], np.arange(math.prod(patch))[None])
+        axes, n_cells = len(patch), parts ** len(patch)
+        _, own, _ = gather(np.zeros((*patch, 1), np.float32), Grid.uniform(patch, (parts,) * axes))
+        by_cell = np.arange(math.prod(patch)).reshape([n for m in cell for n in (parts, m)])
+        regions = by_cell.transpose(*range(0, 2 * axes, 2), *range(1, 2 * axes, 2)).reshape(n_cells, -1)
+        coords = np.empty((axes, math.prod(patch)), np.float32)
+        coords[:, regions] = own.transpose(1, 0, 2)
+        return cls(tuple(signals), patch, coords, regions)
+
+    @property
+    def cell(self) -> tuple[int, ...]:
+        """Samples per axis of what one clone fits."""
+        parts = round(len(self.regions) ** (1 / len(self.patch)))
+        return tuple(n // parts for n in self.patch)
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """n patches of signals drawn with replacement, at random places: float32 [n, C, N]."""
@@ -295,16 +309,19 @@ def make_prior(
     """The prior that a state is. schedule: of the prunings per signal, where the method has them. rate: of the Adam
     that fits cells; None for the default."""
     per_signal = settings.method in PER_SIGNAL
+    # the loss of clones is a mean over their signal, a file's cells have each its own
+    rates = np.where(state.mask, state.values[1:] / len(tasks.regions), 0).astype(np.float32)
     return Prior(
         body=shape.body, fin=shape.fin, width=shape.width, depth=shape.depth, fout=shape.fout, omega=round(shape.omega),
-        features=shape.features, seed=shape.seed, kind=kind, patch=tasks.patch, method=settings.method,
+        features=shape.features, seed=shape.seed, kind=kind, patch=tasks.cell, method=settings.method,
         start=np.where(state.mask, state.start, 0).astype(np.float32), mask=state.mask,
         relative=not per_signal and settings.method != "scratch", schedule=schedule if per_signal else (), steps=steps,
-        rate=default_rates(shape.omega)[2] if rate is None else rate,
+        rate=default_rates(shape.omega)[2] if rate is None else rate, rates=rates if settings.learn_rates else None,
         facts=(
             ("signals", len(tasks.signals)), ("outer steps", state.step), ("rounds", state.rounds),
             ("steps per round", settings.steps_per_round), ("inner steps", settings.inner_steps),
             ("batch", settings.batch), ("seed", settings.seed),
+            *((("cells a patch", clones),) if (clones := len(tasks.regions)) > 1 else ()),
         ),
     )  # fmt: skip
 

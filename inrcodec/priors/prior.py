@@ -13,11 +13,12 @@ import numpy as np
 from ..cost import layer_sizes
 from ..settings import PRIOR_METHODS as METHODS
 
-__all__ = ["MAX_ROUNDS", "METHODS", "PER_SIGNAL", "Prior", "biases", "largest", "survivors"]
+__all__ = ["MAX_LEARNED", "MAX_ROUNDS", "METHODS", "PER_SIGNAL", "Prior", "biases", "largest", "survivors"]
 
 PER_SIGNAL = ("maml-one-shot", "maml-imp")  # pruned while a signal is fitted: the mask is the signal's own
 MAX_WEIGHTS = 2**22
 MAX_ROUNDS = 64
+MAX_LEARNED = 16  # steps of learned rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,9 @@ class Prior:
 
     relative: files store their weights' differences to `start`, at the places of `mask`; otherwise the weights
     themselves. schedule: weights left after each pruning that a signal's own networks go through (PER_SIGNAL).
-    steps, rate: of the Adam steps that fit a cell. patch: samples per axis of the cells it was trained for.
+    steps, rate: of the Adam steps that fit a cell. rates float32 [K, P]: of K steps of SGD on a cell's mean square
+    error that come before, one learned rate per weight and step. patch: samples per axis of the cells it was trained
+    for.
     facts: how it was trained, for people. Raises ValueError where these do not go together.
     """
 
@@ -48,6 +51,7 @@ class Prior:
     steps: int = 100
     rate: float = 6.7e-4
     facts: tuple[tuple[str, int], ...] = ()
+    rates: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -61,6 +65,11 @@ class Prior:
             raise ValueError(f"mask of {self.mask.dtype} {self.mask.shape}, wanted bool ({n},)")
         if not np.isfinite(self.start[self.mask]).all():
             raise ValueError("weights that are not finite")
+        if (r := self.rates) is not None:
+            if r.dtype != np.float32 or r.shape[1:] != (n,) or not 1 <= len(r) <= MAX_LEARNED:
+                raise ValueError(f"rates of {r.dtype} {r.shape}, wanted float32 (1 to {MAX_LEARNED}, {n})")
+            if not np.isfinite(r).all():
+                raise ValueError("rates that are not finite")
         if not self.mask[biases(self.sizes)].all():
             raise ValueError("a mask that leaves out biases")
         if list(self.schedule) != sorted(set(self.schedule), reverse=True) or min(self.schedule, default=1) < 1:
@@ -93,6 +102,21 @@ class Prior:
     def kept(self) -> int:
         """Weights and biases that are not pruned: what a cell stores."""
         return int(self.mask.sum())
+
+    @property
+    def n_biases(self) -> int:
+        return sum(out for _, out in self.sizes)
+
+    @property
+    def counted(self) -> str:
+        """As the papers count, biases apart, for people.
+
+        >>> start, mask = np.zeros(9, np.float32), np.ones(9, bool)
+        >>> Prior("siren", 1, 2, 0, 1, 30, "sound", (8,), start[:7], mask[:7]).counted
+        '4 of 4 weights and all 3 biases kept'
+        """
+        b = self.n_biases
+        return f"{self.kept - b:,} of {self.n_parameters - b:,} weights and all {b:,} biases kept"
 
     @property
     def base(self) -> np.ndarray:
