@@ -249,7 +249,8 @@ def _signals(options: Options) -> tuple[list[Path], Path]:
 EXPERIMENTS = (
     Experiment(
         (0,), "files", "Each system as a codec", "none of the four writes a file", files,
-        {"quick": Sizes(1, ((" --iterations 10000", ""), (" --iterations 400", " --iterations 60")),
+        {"quick": Sizes(1, ((" --iterations 10000", ""), (" --iterations 400", " --iterations 60"),
+                            (" --iterations 150", " --iterations 30")),
                         "--outer-steps 100 --steps-per-round 10"), "full": Sizes()}, "whole",
     ),
 )  # fmt: skip
