@@ -18,8 +18,8 @@ from inrcodec.cli.options import human_bytes, prior_option, version_option
 def compare(*, a: str, b: str, prior: str | None, as_json: bool) -> None:
     """Measure B against the original A; either may be an .inr file.
 
-    Pictures: PSNR, SSIM and, where inrcodec[bench] is installed, SSIMULACRA2. Sounds: SNR. Arrays: PSNR over the
-    range of A.
+    Pictures: PSNR, SSIM and, where inrcodec[bench] is installed, SSIMULACRA2 (from 128 samples a side on, without
+    alpha). Sounds: SNR. Arrays: PSNR over the range of A.
 
     \b
       inrcodec compare photo.png photo.inr

@@ -203,7 +203,7 @@ def encode(
     of_ensembles = partition is not None or search is not None or prior is not None
     settings = EncodeSettings(
         arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        partition=partition or EncodeSettings.partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
+        partition=partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
         bits_per_sample=bpp, target_bytes=target_size,
         kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip

@@ -145,7 +145,8 @@ def train(
     asked = meta.MetaSettings(
         method=method, schedule=schedule, inner_steps=inner_steps or n_inner,
         inner_rate=inner if inner_rate is None else inner_rate,
-        outer_rate=outer if outer_rate is None else outer_rate, learn_rates=partition is not None, **options,
+        outer_rate=outer if outer_rate is None else outer_rate,
+        learn_rates=partition is not None and method != "scratch", **options,
     )  # fmt: skip
     shape, settings = meta.plan(shape, asked)
     state = _run_meta(shape, tasks, settings, output, how)

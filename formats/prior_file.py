@@ -19,7 +19,7 @@ from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_v
 
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.frames import decompress
-from inrcodec.priors.prior import MAX_LEARNED, MAX_ROUNDS, METHODS, Prior
+from inrcodec.priors.prior import MAX_LEARNED, MAX_RATES, MAX_ROUNDS, METHODS, Prior
 
 __all__ = ["MAGIC", "find_prior", "pack_prior", "read_prior", "unpack_prior"]
 
@@ -160,10 +160,13 @@ def _head(values: Any) -> dict[str, Any]:
 def _unpack_rates(payload: bytes, mask: np.ndarray) -> np.ndarray:
     """[K, P], 0 at pruned places."""
     kept = int(mask.sum())
-    raw = decompress(payload, limit=4 * kept * MAX_LEARNED)
+    raw = decompress(payload, limit=4 * min(kept * MAX_LEARNED, MAX_RATES))
     if not raw or len(raw) % (4 * kept):
         raise FormatError(f"prior file: {len(raw):,} bytes of rates, wanted 1 to {MAX_LEARNED} times {4 * kept:,}")
-    rates = np.zeros((len(raw) // (4 * kept), len(mask)), np.float32)
+    n_steps = len(raw) // (4 * kept)
+    if n_steps * len(mask) > MAX_RATES:
+        raise FormatError(f"prior file: {n_steps} rates for each of {len(mask):,} weights, limit {MAX_RATES:,}")
+    rates = np.zeros((n_steps, len(mask)), np.float32)
     rates[:, mask] = np.frombuffer(raw, "<f4").reshape(-1, kept)
     return rates
 

@@ -28,8 +28,8 @@ __all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal"
 
 @dataclass(frozen=True)
 class Encoded:
-    """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds). effort: less than was
-    asked for where a time limit left no time for it."""
+    """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds). effort: whose first
+    file there was time for: less than was asked for where a time limit left none."""
 
     data: bytes
     header: Header
@@ -62,7 +62,7 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
         from .formats.prior_file import read_prior
 
         settings["prior"] = read_prior(prior)
-    if "partition" in settings or prior is not None:  # a partition asked for is one into networks
+    if settings.get("partition") is not None or prior is not None:  # a partition asked for is one into networks
         settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])
@@ -318,9 +318,9 @@ def _spans(region: tuple[int, ...], meta: SignalMeta) -> tuple[tuple[int, int], 
 
 def compare(a: str, b: str, *, prior: str | None = None) -> dict[str, Any]:
     """Paths of an original and of what became of it (and of its prior) -> sizes and measures: psnr_db, ssim and
-    ssimulacra2 for pictures (None with alpha, below 8 samples, or without its package), snr_db for sounds, psnr_db for
-    arrays. Raises ValueError where the two cannot be compared."""
-    from . import metrics
+    ssimulacra2 for pictures (None with alpha, below 128 samples a side, or without its package), snr_db for sounds,
+    psnr_db for arrays. Raises ValueError where the two cannot be compared."""
+    from . import bench, metrics
 
     (original, meta), (decoded, other) = (_samples(path, prior) for path in (a, b))
     if (meta.kind, original.shape) != (other.kind, decoded.shape):
@@ -335,23 +335,8 @@ def compare(a: str, b: str, *, prior: str | None = None) -> dict[str, Any]:
     facts["psnr_db"] = metrics.psnr(decoded=decoded, original=original, peak=1.0)
     if meta.kind == "image":
         facts["ssim"] = metrics.ssim(decoded=decoded, original=original, peak=1.0)
-        small = min(meta.shape) < 8  # its package finds nothing amiss there, whatever there is
-        facts["ssimulacra2"] = None if meta.alpha or small else _ssimulacra2(decoded, original)
+        facts["ssimulacra2"] = None if meta.alpha else bench.ssimulacra2_of(decoded=decoded, original=original)
     return facts
-
-
-def _ssimulacra2(decoded: np.ndarray, original: np.ndarray) -> float | None:
-    """Of pictures [H, W, 1 or 3] in [0, 1]; None without the package that measures it."""
-    from .bench import ssimulacra2
-
-    eight = [
-        (255 * picture.clip(0, 1)).round().astype("u1").repeat(3 // picture.shape[-1], axis=-1)
-        for picture in (decoded, original)
-    ]
-    try:
-        return ssimulacra2(decoded=eight[0], original=eight[1])
-    except ImportError:
-        return None
 
 
 def _samples(path: str, prior: str | None) -> tuple[np.ndarray, SignalMeta]:

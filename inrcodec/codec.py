@@ -48,7 +48,7 @@ def encode(
         spent = time.monotonic() - started
         if stream is not None and spent + times * first_s > (settings.time_limit_s or 0):
             continue
-        with nullcontext() if effort == settings.effort else suppress(TargetError):
+        with nullcontext() if stream is None and effort == settings.effort else suppress(TargetError):
             stream = _at_effort(signal, replace(settings, effort=effort), n_bytes, on_step, started)
             reached = effort
         first_s = first_s or time.monotonic() - started

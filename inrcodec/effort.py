@@ -31,8 +31,10 @@ def rungs(meta: SignalMeta, settings: EncodeSettings) -> list[tuple[int, float]]
     asked = settings.effort
     if settings.time_limit_s is None or meta.kind != "image" or settings.body_or_default != "cosine":
         return [(asked, 0.0)]
-    steps = [(1, 1.0), (asked, TIMES_DEPENDENT), (2, TIMES_PLAIN)]
-    return steps[: min(asked, 3)] if asked != 2 else [steps[0], steps[2]]
+    quickest, plain = (1, 1.0), (2, TIMES_PLAIN)
+    if asked <= 2:
+        return [quickest, plain][:asked]
+    return [quickest, (asked, TIMES_DEPENDENT), plain]
 
 
 @dataclass

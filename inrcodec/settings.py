@@ -47,7 +47,7 @@ class EncodeSettings:
     tune: str = "perceptual"
     arch: str = "multihead"
     body: str | None = None  # None: cosine for multihead, siren for ensemble
-    partition: str = "grid"
+    partition: str | None = None  # None: what --arch means by cells
     segments: np.ndarray | None = None  # label map int [H, W] of --partition segments; None: found in the picture
     connections: int | None = None  # multihead relu: features per head; None all
     prior: Prior | None = None  # ensemble: where every network starts, and what its file is relative to
@@ -70,8 +70,12 @@ class EncodeSettings:
         _one_of("entropy", self.entropy, CODERS)
         _one_of("tune", self.tune, TUNES)
         _one_of("synthesis", self.synthesis, SYNTHESIS)
-        _one_of("partition", self.partition, PARTITIONS)
-        for name, given in (("partition segments", self.partition == "segments"), ("prior", self.prior is not None)):
+        if self.partition is not None:
+            _one_of("partition", self.partition, PARTITIONS)
+        for name, given in (
+            (f"partition {self.partition}", self.partition is not None),
+            ("prior", self.prior is not None),
+        ):
             if given and self.arch != "ensemble":
                 raise ValueError(f"--{name} needs --arch ensemble")
         if self.segments is not None and self.partition != "segments":

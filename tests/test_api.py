@@ -310,6 +310,19 @@ def test_arrays_beyond_single_precision_are_identical_to_themselves(tmp_path: Pa
     assert api.compare(path, path)["psnr_db"] == np.inf
 
 
+def test_compare_has_ssimulacra2_of_pictures_that_are_large_enough(tmp_path: Path) -> None:
+    pytest.importorskip("ssimulacra2")
+    path = tmp_path / "gray.png"
+    Image.fromarray(picture(130, 150)).save(path)
+    assert api.compare(str(path), str(path))["ssimulacra2"] == 100
+
+
+def test_a_partition_into_networks_is_refused_where_there_is_one_body() -> None:
+    with pytest.raises(ValueError, match="--partition grid needs --arch ensemble"):
+        inrcodec.encode(picture(20, 20), partition="grid", arch="multihead")
+    assert inrcodec.encode(picture(20, 20), partition=None) == inrcodec.encode(picture(20, 20))
+
+
 def test_compare_is_about_files_of_one_shape(tmp_path: Path) -> None:
     one, two = tmp_path / "one.png", tmp_path / "two.inr"
     Image.fromarray(picture(37, 53, 3)).save(one)
@@ -317,6 +330,7 @@ def test_compare_is_about_files_of_one_shape(tmp_path: Path) -> None:
     facts = api.compare(str(one), str(two))
     assert facts["psnr_db"] == pytest.approx(inrcodec.open(two).info()["quality_db"], abs=0.01)
     assert 0.9 < facts["ssim"] <= 1
+    assert facts["ssimulacra2"] is None  # of so small a picture it would mean nothing
     two.write_bytes(inrcodec.encode(picture(9, 9, 3)))
     with pytest.raises(ValueError, match="wanted image"):
         api.compare(str(one), str(two))

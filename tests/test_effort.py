@@ -113,6 +113,19 @@ def test_it_is_said_that_there_was_no_time(cli: Cli) -> None:
     assert "no time" not in enough
 
 
+def test_a_target_that_only_the_quick_file_meets_is_met_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_effort = codec._at_effort
+
+    def refusing(signal, settings, *rest):  # type: ignore[no-untyped-def]
+        if settings.effort > 2:
+            raise TargetError("not at this effort")
+        return at_effort(signal, settings, *rest)
+
+    monkeypatch.setattr(codec, "_at_effort", refusing)
+    limited = inrcodec.encode(COFFEE, quality=60, tune="psnr", time_limit_s=1e6)
+    assert limited in (encoded(1), encoded(2))
+
+
 def test_a_target_that_quick_files_miss_is_met_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     at_effort = codec._at_effort
 

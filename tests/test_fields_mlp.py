@@ -15,7 +15,7 @@ import pytest
 from inrcodec.cost import ptflops_style
 from inrcodec.fields.base import Field
 from inrcodec.fields.budget import bits_wanted
-from inrcodec.fields.ensemble import EnsembleField
+from inrcodec.fields.ensemble import EnsembleField, round_codes
 from inrcodec.fields.layers import MlpShape, evaluate, flatten, forward, fourier_matrix, initial
 from inrcodec.fields.locate import axis_runs, corner_coordinates, gather, local_coordinates, point_blocks
 from inrcodec.fields.multihead import MultiheadMlpField
@@ -331,6 +331,11 @@ def test_sizes_out_of_range_are_refused():
         EnsembleField.plan_spec(
             meta, Grid.uniform((4096, 4096), (64, 64)), EncodeSettings(arch="ensemble", width=4096, depth=1)
         )
+
+
+def test_weights_that_have_run_away_are_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        round_codes(np.array([1.0, np.nan]), 0.5)
 
 
 @pytest.mark.parametrize("arch", FIELDS)

@@ -196,6 +196,17 @@ def test_cells_of_a_file_begin_with_the_steps_that_clones_learned() -> None:
     np.testing.assert_allclose(padded, alone, atol=1e-6)
 
 
+def test_cells_that_learned_steps_lead_away_from_begin_at_the_start(tasks: meta.Tasks) -> None:
+    learned = replace(SETTINGS, outer_steps=2, steps_per_round=1, learn_rates=True, schedule=())
+    *_, state = meta.train(SHAPE, tasks, learned)
+    prior = meta.make_prior(SHAPE, tasks, learned, state, kind="image")
+    values, coords = tasks.networks(tasks.draw(np.random.default_rng(0), 2))
+    for rate in (1e6, 3e38, -1e38):
+        hot = replace(prior, rates=np.full_like(prior.rates, rate))
+        found = adapted.first_steps(hot, SHAPE, Cells(values, coords, None), "cpu")
+        np.testing.assert_array_equal(found, np.broadcast_to(prior.start, found.shape))
+
+
 def test_schedules_reach_the_sparsity_asked_for() -> None:
     assert meta.schedule_for(12608, sparsity=0.9)[-1] == 1261
     assert meta.schedule_for(12608, sparsity=0.9)[-2] > 1261

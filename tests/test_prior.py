@@ -98,6 +98,16 @@ def test_rates_of_more_steps_than_allowed_in_a_file_are_refused(monkeypatch: pyt
         unpack_prior(data)
 
 
+def test_rates_of_too_many_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pack_prior(tiny_prior(learned=3))
+    for module in ("inrcodec.formats.prior_file", "inrcodec.priors.prior"):
+        monkeypatch.setattr(f"{module}.MAX_RATES", 3 * 75 - 1)
+    with pytest.raises(FormatError, match="limit 224"):
+        unpack_prior(data)
+    with pytest.raises(ValueError, match="limit 224"):
+        tiny_prior(learned=3)
+
+
 def test_a_mask_that_prunes_biases_is_refused() -> None:
     prior = tiny_prior()
     with pytest.raises(ValueError, match="biases"):

@@ -19,6 +19,8 @@ from .ensemble import EnsembleField, FittedEnsemble, round_codes
 from .layers import MlpShape, forward, unflatten
 
 if TYPE_CHECKING:
+    import torch
+
     from .cellfit import Cells
 
 __all__ = ["AdaptedField", "first_steps"]
@@ -109,7 +111,8 @@ class AdaptedField(EnsembleField):
 
 
 def first_steps(prior: Prior, shape: MlpShape, cells: Cells, device: str) -> np.ndarray:
-    """Where Adam begins: the prior's start [P], or [G, P] after its steps of learned rates on each cell."""
+    """Where Adam begins: the prior's start [P], or [G, P] after its steps of learned rates on each cell, where these
+    have come nearer to the cell."""
     if prior.rates is None:
         return prior.start
     import torch
@@ -123,15 +126,26 @@ def first_steps(prior: Prior, shape: MlpShape, cells: Cells, device: str) -> np.
         u, y = (torch.from_numpy(a).to(target) for a in (some.coords, some.values))
         inside = torch.ones_like(y[:, :1]) if some.mask is None else torch.from_numpy(some.mask[:, None]).to(target)
         flat = (start * mask).expand(len(y), -1)
+        begun, first = flat, None
         for rate in rates:  # 0 at pruned places
             flat = flat.detach().requires_grad_()
-            error = (forward(shape, unflatten(shape, flat), u) - y) * inside
-            mean = error.square().sum((1, 2)) / (inside.sum((1, 2)) * y.shape[1])
+            mean = _mean_error(shape, flat, u, y, inside)
+            first = mean.detach() if first is None else first
             mean.sum().backward()
             assert flat.grad is not None
             flat = flat - rate * flat.grad
-        weights[rows] = flat.detach().cpu().numpy()
+        with torch.no_grad():
+            nearer = _mean_error(shape, flat, u, y, inside) < first  # not where they have run away
+            weights[rows] = torch.where(nearer[:, None], flat, begun).cpu().numpy()
     return weights
+
+
+def _mean_error(
+    shape: MlpShape, flat: torch.Tensor, u: torch.Tensor, y: torch.Tensor, inside: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared error of each cell, [G]."""
+    error = (forward(shape, unflatten(shape, flat), u) - y) * inside
+    return error.square().sum((1, 2)) / (inside.sum((1, 2)) * y.shape[1])
 
 
 def _given(settings: EncodeSettings) -> Prior:

@@ -182,7 +182,7 @@ class CosineField(Field):
         trade = fitted.tuning.trade_corrected if corrected else fitted.tuning.trade
         scaled = self._scaled(fitted, quantiser, spline)
         heeding = corrected and layout.dependent and fitted.tuning.heed > 0
-        looks, db = fitted.looks * heeding, None
+        looks, db = fitted.looks if heeding else 0, None
         on_step(Progress("codes", 0, 2 * looks + 3))  # a look takes as long as a round of the search; coding follows
         heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
         if self.spec.deltas:

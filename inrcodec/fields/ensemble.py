@@ -184,6 +184,9 @@ def whole_step(step: float) -> int:
 
 
 def round_codes(weights: np.ndarray, steps: np.ndarray | float) -> np.ndarray:
+    """Raises ValueError for weights that are not finite."""
+    if not np.isfinite(weights).all():
+        raise ValueError("the fit has run away: weights that are not finite")
     return np.clip(np.rint(weights / steps), -CODE_LIMIT, CODE_LIMIT).astype(np.int32)
 
 

@@ -109,13 +109,16 @@ def _answer(
 def enlarged(x: np.ndarray) -> np.ndarray:
     """Twice the samples of x [h, w, …] by TAPS, without those near the border that would need others beyond it:
     float64 [2 (h − 6), 2 (w − 6), …]."""
+    x = x.astype(np.float64, copy=False)
     for _ in range(2):  # columns of the turned picture, then its rows
         x = x.swapaxes(0, 1)
         n = len(x) - 6
-        near = [x[k : k + n].astype(np.float64) for k in range(7)]
-        early = sum(t * s for t, s in zip(TAPS, near[:6], strict=True))
-        late = sum(t * s for t, s in zip(TAPS, near[:0:-1], strict=True))
-        x = np.stack([early, late], 1).reshape(2 * n, *x.shape[1:]) / 256
+        near = [x[k : k + n] for k in range(7)]
+        out = np.empty((n, 2, *x.shape[1:]))
+        for i, those in enumerate((near[:6], near[:0:-1])):
+            out[:, i] = sum(t * s for t, s in zip(TAPS, those, strict=True))
+        out /= 256
+        x = out.reshape(2 * n, *x.shape[1:])
     return x
 
 
@@ -167,12 +170,10 @@ def _hidden(network: Network, condition: np.ndarray, x: np.ndarray) -> tuple[np.
     b, before = network.block, network.layers[:-1]
     c, h, w = x.shape
     x = x.reshape(c, h // b, b, w // b, b).transpose(0, 2, 4, 1, 3).reshape(c * b * b, h // b, w // b)
+    y = x
     if (edge := network.reach) > 0:
-        around = surroundings(x, network.block)
         x = x[:, edge:-edge, edge:-edge]
-        y = np.concatenate([x, around])
-    else:
-        y = x
+        y = np.concatenate([x, surroundings(y, network.block)])
     for layer in before:
         y = _layer(y, condition, layer)
     edge = len(before)

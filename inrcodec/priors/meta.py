@@ -67,11 +67,12 @@ class Tasks:
         """Patches of so many cells of this size per axis, each in its own coordinates, as files have them. Raises
         ValueError where a signal is smaller than the patch."""
         patch = tuple(n * parts for n in cell)
+        of = f", {parts} cells of {cell[0]} on an axis" if parts > 1 else ""
         for s in signals:
             if s.ndim != len(patch) + 1 or s.shape[-1] != signals[0].shape[-1]:
                 raise ValueError(f"signals of {signals[0].ndim - 1} and {s.ndim - 1} axes, or of unlike channels")
             if any(n < m for n, m in zip(s.shape, patch, strict=False)):
-                raise ValueError(f"signal of {s.shape[:-1]} samples, smaller than the patch of {patch}")
+                raise ValueError(f"signal of {s.shape[:-1]} samples, smaller than the patch of {patch}{of}")
         axes, n_cells = len(patch), parts ** len(patch)
         _, own, _ = gather(np.zeros((*patch, 1), np.float32), Grid.uniform(patch, (parts,) * axes))
         by_cell = np.arange(math.prod(patch)).reshape([n for m in cell for n in (parts, m)])
@@ -321,7 +322,7 @@ def make_prior(
             ("signals", len(tasks.signals)), ("outer steps", state.step), ("rounds", state.rounds),
             ("steps per round", settings.steps_per_round), ("inner steps", settings.inner_steps),
             ("batch", settings.batch), ("seed", settings.seed),
-            *((("cells a patch", clones),) if (clones := len(tasks.regions)) > 1 else ()),
+            *([("cells a patch", len(tasks.regions))] if len(tasks.regions) > 1 else []),
         ),
     )  # fmt: skip
 

@@ -13,12 +13,13 @@ import numpy as np
 from ..cost import layer_sizes
 from ..settings import PRIOR_METHODS as METHODS
 
-__all__ = ["MAX_LEARNED", "MAX_ROUNDS", "METHODS", "PER_SIGNAL", "Prior", "biases", "largest", "survivors"]
+__all__ = ["MAX_LEARNED", "MAX_RATES", "MAX_ROUNDS", "METHODS", "PER_SIGNAL", "Prior", "biases", "largest", "survivors"]
 
 PER_SIGNAL = ("maml-one-shot", "maml-imp")  # pruned while a signal is fitted: the mask is the signal's own
 MAX_WEIGHTS = 2**22
 MAX_ROUNDS = 64
 MAX_LEARNED = 16  # steps of learned rates
+MAX_RATES = 2**22  # of all steps and parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,8 @@ class Prior:
         if (r := self.rates) is not None:
             if r.dtype != np.float32 or r.shape[1:] != (n,) or not 1 <= len(r) <= MAX_LEARNED:
                 raise ValueError(f"rates of {r.dtype} {r.shape}, wanted float32 (1 to {MAX_LEARNED}, {n})")
+            if r.size > MAX_RATES:
+                raise ValueError(f"{r.size:,} rates, limit {MAX_RATES:,}")
             if not np.isfinite(r).all():
                 raise ValueError("rates that are not finite")
         if not self.mask[biases(self.sizes)].all():
