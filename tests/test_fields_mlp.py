@@ -340,6 +340,8 @@ def test_weights_that_have_run_away_are_refused():
 
 @pytest.mark.parametrize("arch", FIELDS)
 def test_time_limit_is_kept(arch):
+    warm, settings = make(arch, "siren", (64, 64), (2, 2), width=16, iterations=1)
+    warm.fit(smooth((64, 64), 3), settings, lambda _: None)  # torch is imported, its kernels are chosen
     field, settings = make(arch, "siren", (64, 64), (2, 2), width=16, iterations=10**6, time_limit_s=0.4)
     started = time.monotonic()
     reports = []

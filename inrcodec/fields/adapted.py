@@ -126,16 +126,16 @@ def first_steps(prior: Prior, shape: MlpShape, cells: Cells, device: str) -> np.
         u, y = (torch.from_numpy(a).to(target) for a in (some.coords, some.values))
         inside = torch.ones_like(y[:, :1]) if some.mask is None else torch.from_numpy(some.mask[:, None]).to(target)
         flat = (start * mask).expand(len(y), -1)
-        begun, first = flat, None
+        begun, means = flat, []
         for rate in rates:  # 0 at pruned places
             flat = flat.detach().requires_grad_()
             mean = _mean_error(shape, flat, u, y, inside)
-            first = mean.detach() if first is None else first
+            means.append(mean.detach())
             mean.sum().backward()
             assert flat.grad is not None
             flat = flat - rate * flat.grad
         with torch.no_grad():
-            nearer = _mean_error(shape, flat, u, y, inside) < first  # not where they have run away
+            nearer = _mean_error(shape, flat, u, y, inside) < means[0]  # not where they have run away
             weights[rows] = torch.where(nearer[:, None], flat, begun).cpu().numpy()
     return weights
 
