@@ -76,8 +76,11 @@ class Made:
         weights = field.dequantize(codes, quantiser)
         everywhere = [np.array([0.0, n]) for n in field.signal.shape]
         added = field.correct(weights, everywhere, (1.0, 1.0)).heads - weights.heads
-        wanted, helped = field._heeding(self.fitted, quantiser, spline, codes)
-        return field._scaled(self.fitted, quantiser, spline), added / steps, wanted, helped
+        wanted, helped, error = field._heeding(self.fitted, quantiser, spline, codes)
+        exact = field._scaled(self.fitted, quantiser, spline)
+        lacking = exact * steps - weights.heads - added  # heads are orthonormal: the samples' own squared error
+        assert error == pytest.approx(float(np.square(lacking).sum()), rel=1e-3)
+        return exact, added / steps, wanted, helped
 
 
 @pytest.mark.parametrize(
