@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import TargetError
-from .fields.base import OnStep, Progress, silent
+from .fields.base import OnStep, Progress
 from .quantize import BIT
 from .rate import solve_bytes, solve_quality, target_bytes
 from .render import widen_alpha
@@ -17,7 +17,7 @@ from .stages import STAGES, Stage, suited
 from .stream import MAX_MDB, Stream
 from .trial import Candidate, Trial
 
-__all__ = ["Search"]
+__all__ = ["Search", "rungs"]
 
 ROUNDS_OF_ALL = 3  # effort 9 goes through its stages again, so often at most, while they find something
 SOLVING_TRIALS = 5  # about what meeting a target a second time takes
@@ -209,8 +209,8 @@ class Search:
     def _trial(self, candidate: Candidate, step: float) -> Trial:
         self._n_trials += 1
         # the first one says how far it is; later ones are steps of a longer way
-        on_step = self.on_step if self._n_trials == 1 and not self._has_target else silent
-        return Trial.of(candidate, step, self.signal, self.settings, on_step)
+        heard = (self.on_step,) if self._n_trials == 1 and not self._has_target else ()
+        return Trial.of(candidate, step, self.signal, self.settings, *heard)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import numpy as np
 from . import __version__
 from .entropy import TABLE_SETS, make_coder
 from .fields import Field
-from .fields.base import OnStep, silent
+from .fields.base import OnStep
 from .metrics import mse
 from .render import lattice, render
 from .settings import DecodeSettings, EncodeSettings
@@ -49,7 +49,12 @@ class Trial:
 
     @classmethod
     def of(
-        cls, candidate: Candidate, step: float, signal: Signal, settings: EncodeSettings, on_step: OnStep = silent
+        cls,
+        candidate: Candidate,
+        step: float,
+        signal: Signal,
+        settings: EncodeSettings,
+        on_step: OnStep = lambda _: None,
     ) -> Trial:
         field, fitted = candidate.field, candidate.fitted
         quantiser = field.quantiser(fitted, settings, step)

@@ -13,7 +13,7 @@ from ..priors.prior import Prior
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
-from .base import OnStep, silent
+from .base import OnStep
 from .budget import check_codes
 from .ensemble import EnsembleField, FittedEnsemble, round_codes
 from .layers import MlpShape, forward, unflatten
@@ -96,7 +96,7 @@ class AdaptedField(EnsembleField):
         return 2.0 ** (1 - (settings.bits or max(1.0, BITS_AT_75 + (settings.quality - 75) / QUALITY_PER_BIT)))
 
     def quantize(
-        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = silent
+        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = lambda _: None
     ) -> tuple[np.ndarray, ...]:
         differences = (fitted.weights - self.prior.base)[:, self._kept]
         codes = round_codes(differences, self._steps(quantiser))

@@ -14,7 +14,7 @@ from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import FieldSpec, Quantiser, TensorLayout
 
-__all__ = ["Field", "OnStep", "Progress", "Weights", "cells_at", "silent"]
+__all__ = ["Field", "OnStep", "Progress", "Weights", "cells_at"]
 
 Weights = Any  # what a family's `dequantize` gives and its `render` takes: its own matter, as what `fit` gives is
 
@@ -37,10 +37,6 @@ class Progress:
 
 
 OnStep = Callable[[Progress], None]
-
-
-def silent(_: Progress) -> None:
-    """For who does not want to hear."""
 
 
 class Field(ABC):
@@ -90,7 +86,7 @@ class Field(ABC):
         """The quantiser at a base step. Larger steps give smaller files; cosine: in sample units."""
 
     @abstractmethod
-    def quantize(self, fitted: Any, quantiser: Quantiser, on_step: OnStep = silent) -> tuple[np.ndarray, ...]:
+    def quantize(self, fitted: Any, quantiser: Quantiser, on_step: OnStep = lambda _: None) -> tuple[np.ndarray, ...]:
         """Integer codes, int32, one array per layout. on_step: of families for which it takes long."""
 
     @abstractmethod

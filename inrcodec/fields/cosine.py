@@ -22,7 +22,7 @@ from ..signals import SignalMeta
 from ..stream import MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import deltas, synthesis
 from .axis import SplineAxis
-from .base import Field, OnStep, Progress, silent
+from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
 from .correction import Correction, CosineWeights
 from .leaves import split_levels
@@ -171,7 +171,9 @@ class CosineField(Field):
         picture = Picture(fitted.samples, fitted.spline, fitted.masking, self._splines)
         return suited_cells(picture, self.grid, quantiser, quick=fitted.quick)
 
-    def quantize(self, fitted: Fitted, quantiser: Quantiser, on_step: OnStep = silent) -> tuple[np.ndarray, ...]:
+    def quantize(
+        self, fitted: Fitted, quantiser: Quantiser, on_step: OnStep = lambda _: None
+    ) -> tuple[np.ndarray, ...]:
         codes: list[np.ndarray] = []
         spline = None
         if fitted.spline is not None:
@@ -373,9 +375,7 @@ class CosineField(Field):
             before = float(np.square(error).sum())
             error[: len(answer)] -= answer
             scaled[: len(answer)][at] -= fitted.tuning.heed * answer
-            after = float(np.square(error).sum())
-            error *= unit
-            return before, after, float(np.square(error).sum())
+            return before, float(np.square(error).sum()), float(np.square(error * unit).sum())
 
         before, after, squared = (sum(errors) for errors in zip(*in_threads(look, self._runs()), strict=True))
         if after < before:

@@ -14,7 +14,7 @@ from ..grid import Grid
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from .base import Field, OnStep, silent
+from .base import Field, OnStep
 from .budget import DEFAULT_BITS, bits_wanted, check_codes, iterations_for, uniform_cells
 from .layers import FOURIER_FEATURES, MlpShape, evaluate
 from .locate import Block, gather, lattice_blocks, point_blocks
@@ -125,7 +125,7 @@ class EnsembleField(Field):
         return Quantiser(tuple(whole_step(step * s) for s in fitted.spreads))
 
     def quantize(
-        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = silent
+        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = lambda _: None
     ) -> tuple[np.ndarray, ...]:
         """The layers before the last are rounded; the last is solved again on what they give then, and rounded."""
         from .cellfit import solve_last

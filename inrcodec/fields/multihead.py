@@ -21,7 +21,7 @@ from ..grid import Grid
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import STEP_UNIT, FieldSpec, Quantiser, TensorLayout
-from .base import Field, OnStep, silent
+from .base import Field, OnStep
 from .budget import bits_wanted, check_codes, uniform_cells
 from .ensemble import default_omega, round_codes, whole_step
 from .heads import distinct_shapes, orthonormalise, residual, solve_heads
@@ -208,7 +208,7 @@ class MultiheadMlpField(Field):
         return Quantiser((*(whole_step(float(s)) for s in body), whole_step(step)))
 
     def quantize(
-        self, fitted: FittedMultihead, quantiser: Quantiser, on_step: OnStep = silent
+        self, fitted: FittedMultihead, quantiser: Quantiser, on_step: OnStep = lambda _: None
     ) -> tuple[np.ndarray, ...]:
         steps = self._body_steps(quantiser)
         body = round_codes(fitted.body, steps)

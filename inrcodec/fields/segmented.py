@@ -14,7 +14,7 @@ from ..segments import from_map, segment
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 from ..stream import MAX_SEGMENTS, FieldSpec, Quantiser, TensorLayout
-from .base import OnStep, silent
+from .base import OnStep
 from .ensemble import EnsembleField, FittedEnsemble
 from .locate import COORDINATE_UNIT, Block, cell_blocks
 
@@ -96,7 +96,7 @@ class SegmentedField(EnsembleField):
         return FittedSegments(fitted.weights, fitted.spreads, fitted.cells, labels)
 
     def quantize(
-        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = silent
+        self, fitted: FittedEnsemble, quantiser: Quantiser, on_step: OnStep = lambda _: None
     ) -> tuple[np.ndarray, ...]:
         assert isinstance(fitted, FittedSegments)
         return fitted.labels[None], *super().quantize(fitted, quantiser)

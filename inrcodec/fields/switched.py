@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import FormatError
 from ..quantize import rate_optimal
 from ..stream import Quantiser, TensorLayout
-from .base import OnStep, Weights, silent
+from .base import OnStep, Weights
 from .bases import BLOCK_VALUES, Span
 from .cosine import CosineField, Fitted, reconstructed
 from .leaves import LeafCosines, best_splits, equal_leaves
@@ -38,7 +38,9 @@ class SwitchedField(CosineField):
         (heads,) = super().layouts
         return (splits, replace(heads, split=True))
 
-    def quantize(self, fitted: Fitted, quantiser: Quantiser, on_step: OnStep = silent) -> tuple[np.ndarray, ...]:
+    def quantize(
+        self, fitted: Fitted, quantiser: Quantiser, on_step: OnStep = lambda _: None
+    ) -> tuple[np.ndarray, ...]:
         steps, runs = partial(self._step_sizes.at, quantiser), self._runs()
         splits = best_splits(fitted.samples, self.grid, self._equal_leaves, steps, runs)
         cosines, layout = LeafCosines(self.grid, splits), self.layouts[-1]
