@@ -184,24 +184,24 @@ class CosineField(Field):
         trade = fitted.tuning.trade_corrected if corrected else fitted.tuning.trade
         scaled = self._scaled(fitted, quantiser, spline)
         heeding = corrected and layout.dependent and fitted.tuning.heed > 0
-        looks, db = fitted.looks if heeding else 0, None
-        on_step(Progress("codes", 0, 2 * looks + 3))  # a look takes as long as a round of the search; coding follows
+        looks = fitted.looks if heeding else 0
+        n, db = 2 * looks + 3, None  # steps: a look takes as long as a round of the search; coding follows
+        on_step(Progress("codes", 0, n))
         heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
         if self.spec.deltas:
             codes.append(self.fit_deltas(fitted, (*codes, heads), quantiser))
         for left in reversed(range(looks)):
             del scaled  # large pictures: one at a time
-            done = 2 * (looks - left)
-            on_step(Progress("codes", done, 2 * looks + 3, db))
+            on_step(Progress("codes", n - 3 - 2 * left, n, db))
             scaled, helped, error = self._heeding(fitted, quantiser, spline, (*codes, heads))
             db = -10 * log10(max(error, 1e-12) / self.signal.n_values)
-            on_step(Progress("codes", done + 1, 2 * looks + 3, db))
+            on_step(Progress("codes", n - 2 - 2 * left, n, db))
             heads = reconsidered(heads, scaled, layout, trade)
             if self.spec.deltas and (fitted.looks >= DELTAS_AFTER_EACH or not helped or not left):
                 codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
             if not helped:
                 break
-        on_step(Progress("codes", 2 * looks + 2, 2 * looks + 3, db))
+        on_step(Progress("codes", n - 1, n, db))
         return (*codes, heads)
 
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
