@@ -5,7 +5,7 @@ The synthesis network corrects heads at scale 1; above it the detail network giv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import prod
@@ -167,14 +167,12 @@ class Correction:
 
     def answer(self, network: Network, weights: CosineWeights, cells: Sequence[Span]) -> np.ndarray:
         """What the synthesis network adds to the heads of cells, float64 [C or fewer, *frequencies, *cells]."""
-        spans = self._cosines.reach(cells)
-        strips = [
-            synthesis.residual(
-                network, weights.condition, [strip, *spans[1:]], self._signal.shape, partial(self.seen, weights)
-            )
-            for strip in self.strips(spans)
-        ]
-        return self._cosines.analyse(np.concatenate(strips), cells)
+        see = partial(self.seen, weights)
+
+        def residual(spans: Sequence[Span]) -> np.ndarray:
+            return synthesis.residual(network, weights.condition, spans, self._signal.shape, see)
+
+        return self._cosines.analyse(self._by_strips(residual, self._cosines.reach(cells)), cells)
 
     def _detailed(
         self, network: Network, heads: np.ndarray, condition: np.ndarray, cells: Sequence[Span], scale: Sequence[float]
@@ -194,14 +192,13 @@ class Correction:
         def see(spans: Sequence[Span]) -> np.ndarray:
             return self._cosines.synthesise(heads, centres(spans), (1.0,) * len(spans))
 
+        def enlarged(spans: Sequence[Span]) -> np.ndarray:
+            return synthesis.finer(network, condition, spans, self._signal.shape, see)
+
         def fill(run: slice) -> None:
             part = ((run.start, run.stop), *cells[1:])
             reach, spans = self.finer.reach(part), self._halved(part)
-            strips = [
-                synthesis.finer(network, condition, [strip, *spans[1:]], self._signal.shape, see)
-                for strip in self.strips(spans)
-            ]
-            values = np.concatenate(strips)
+            values = self._by_strips(enlarged, spans)
             values = values[tuple(slice(a - 2 * u, b - 2 * u) for (a, b), (u, _) in zip(reach, spans, strict=True))]
             at: tuple[Any, ...] = (..., *(slice(*span) for span in part))
             # the same function on a lattice twice as dense: √2 per axis
@@ -216,6 +213,11 @@ class Correction:
     def _halved(self, cells: Sequence[Span]) -> list[Span]:
         """The samples that hold those at which the finer functions of a run of cells live."""
         return [(a // 2, -(-b // 2)) for a, b in self.finer.reach(cells)]
+
+    def _by_strips(self, answer: Callable[[Sequence[Span]], np.ndarray], spans: Sequence[Span]) -> np.ndarray:
+        """answer(spans), asked for in strips."""
+        strips = [answer([strip, *spans[1:]]) for strip in self.strips(spans)]
+        return np.concatenate(strips) if len(strips) > 1 else strips[0]
 
     def strips(self, spans: Sequence[Span]) -> list[Span]:
         """Rows of samples that the network sees at a time: one row of large cells may be the whole picture."""
