@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from train_synthesis import BLOCK, HELD_OUT, QUALITIES, Net, descend, for_eyes, released, whole_numbers
 
 from inrcodec.fields.cosine import CosineField
@@ -110,16 +109,6 @@ def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: i
     return [torch.from_numpy(np.stack(c)) for c in columns]
 
 
-def twice(x: torch.Tensor) -> torch.Tensor:
-    """As `enlarged`, [N, 1, h, w] -> [N, 1, 2h, 2w]; for the loss, which wants more than the residual."""
-    for d in (2, 3):
-        n = x.shape[d]
-        x = nn.functional.pad(x, (0, 0, 3, 3) if d == 2 else (3, 3, 0, 0), mode="replicate")
-        both = [sum(t / 256 * x.narrow(d, k if early else 6 - k, n) for k, t in enumerate(TAPS)) for early in (1, 0)]
-        x = torch.stack(both, d + 1).flatten(d, d + 1)
-    return x
-
-
 def gains(net: Net, held: list[dict[str, np.ndarray]]) -> list[tuple[str, float]]:
     """dB on every picture, from the finest step to the coarsest."""
     found = []
@@ -150,7 +139,9 @@ def train(
         error = (((answer - wanted) ** 2 + ROUGH**2).sqrt() - ROUGH).mean((1, 2, 3))
         before = wanted.abs().mean((1, 2, 3))
         loss = (error / (0.5 * before + 0.5 * before.mean())).mean()
-        inner = twice(detail[:, :1])[..., 2 * net.margin : -2 * net.margin, 2 * net.margin : -2 * net.margin] * luma
+        beyond = net.margin - len(TAPS) // 2
+        inner = enlarged(detail[:, 0, beyond:-beyond, beyond:-beyond].numpy().transpose(1, 2, 0)).transpose(2, 0, 1)
+        inner = torch.from_numpy(np.float32(inner))[:, None] * luma  # what the answer adds to
         amiss = for_eyes(inner + wanted[:, :1] * luma, inner, inner + answer[:, :1] * luma)
         gone = 1 - float(((answer.detach() - wanted) ** 2).sum() / (wanted**2).sum())
         return EYES_SHARE * amiss + (1 - EYES_SHARE) * loss, gone

@@ -29,8 +29,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from inrcodec.entropy.exact import CAP
 from inrcodec.fields.cosine import CosineField
+from inrcodec.fields.synthesis import surroundings
 from inrcodec.grid import Grid
 from inrcodec.priors.synthesis import (
     HIDDEN_LIMIT,
@@ -138,9 +138,8 @@ class Net(nn.Module):
         seen = functional.pixel_unshuffle(x.clamp(-INPUT_LIMIT / INPUT_UNIT, INPUT_LIMIT / INPUT_UNIT), BLOCK)
         x = seen
         if (r := self.reach) > 0:
-            around = surroundings(seen)
             seen = seen[..., r:-r, r:-r]
-            x = torch.cat([seen, around], 1)
+            x = torch.cat([seen, around(x)], 1)
         x = self.first(x) + bias[0]
         x = torch.cat([x[:, : self.signed].clamp(-top, top), x[:, self.signed :].clamp(0, top)], 1)
         filters, gates = (self.second(x) + bias[1]).chunk(2, 1)
@@ -151,18 +150,11 @@ class Net(nn.Module):
         return functional.pixel_shuffle(x, self.times * BLOCK)
 
 
-def surroundings(x: torch.Tensor) -> torch.Tensor:
-    """As fields.synthesis.surroundings: [N, 3 · BLOCK², h, w] -> [N, 3, h − 2r, w − 2r]."""
-    sizes = (x * INPUT_UNIT).round().abs()
-    of = (sizes[:, : BLOCK**2].sum(1, keepdim=True), sizes[:, BLOCK**2 :].sum(1, keepdim=True))
-    most = max(r for _, r in SURROUNDINGS)
-    found = []
-    for colour, r in SURROUNDINGS:
-        n = most - r
-        some = of[colour][..., n : of[colour].shape[2] - n, n : of[colour].shape[3] - n]
-        mean = functional.avg_pool2d(some, 2 * r + 1, 1).floor().clamp(0, CAP)
-        found.append((8 * torch.log2(1 + mean)).floor() * (8 / INPUT_UNIT))
-    return torch.cat(found, 1)
+def around(x: torch.Tensor) -> torch.Tensor:
+    """The surroundings of pictures by blocks, [N, 3 · BLOCK², h, w] -> [N, 3, h − 2r, w − 2r]; nothing is learned
+    through them."""
+    whole = (x * INPUT_UNIT).round().numpy()
+    return torch.from_numpy(np.stack([surroundings(one, BLOCK) for one in whole])) / INPUT_UNIT
 
 
 def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: int) -> list[torch.Tensor]:
