@@ -27,20 +27,22 @@ class PartitionSizes:
     n_tests: int = 20
 
 
-def partition_suite(options: Options, sizes: PartitionSizes) -> tuple[Suite, str]:
-    """PAPERS 4.5: three SGD steps of learned rates."""
+def partition_suites(options: Options, sizes: PartitionSizes) -> tuple[Suite, Suite, str]:
+    """PAPERS 4.5: three SGD steps of learned rates; without a partition, and with one of 2 × 2."""
     learn, held, name = photo_split(options, sizes.short_side)
     size, steps = sizes.size, sizes.outer_steps
     grid = (np.mgrid[0:size, 0:size].reshape(2, -1) / size - 0.5).astype(np.float32)  # the repository's coordinates
-    tasks = replace(meta.Tasks.of(learn, (size, size)), coords=grid)
+    whole, parted = (replace(meta.Tasks.of(learn, (size // m, size // m), m), coords=grid) for m in (1, 2))
     tests = np.stack([t.reshape(-1, 3).T for t in crops(held, sizes.n_tests, size, options.seed)])
+    inner_steps, inner, outer = meta.LEARNED
     settings = meta.MetaSettings(
-        outer_steps=steps, inner_steps=3, inner_rate=1e-5, outer_rate=1e-4, batch=4, learn_rates=True,
+        outer_steps=steps, inner_steps=inner_steps, inner_rate=inner, outer_rate=outer, batch=4, learn_rates=True,
         seed=options.seed, device=options.device,
     )  # fmt: skip
     marks = tuple(range(0, steps, sizes.look_every))
     shape = MlpShape(2, sizes.width, 3, 3, "siren", omega=30.0)
-    return Suite("crops", tasks, tests, shape, settings, options, marks), name
+    suite = Suite("crops", whole, tests, shape, settings, options, marks)
+    return suite, replace(suite, tasks=parted), name
 
 
 def after_three(suite: Suite, state: meta.MetaState, *, times: float = 1.0) -> tuple[float, float]:
@@ -62,10 +64,7 @@ def after_three(suite: Suite, state: meta.MetaState, *, times: float = 1.0) -> t
 
 
 def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
-    whole, name = partition_suite(options, sizes)
-    half = sizes.size // 2
-    regions = np.arange(sizes.size**2).reshape(2, half, 2, half).transpose(0, 2, 1, 3).reshape(4, half**2)
-    parted = replace(whole, tasks=replace(whole.tasks, regions=regions))
+    whole, parted, name = partition_suites(options, sizes)
     end, marks = whole.settings.outer_steps, whole.marks
     alone, both = (states(s) for s in (whole, parted))
     rows, curve = [], {"none": [], "test": [], "both": []}
