@@ -1,15 +1,13 @@
 """Trains the synthesis network of the cosine field on photos, and writes the package's synthesis_N.npz.
 
-    python benchmarks/train_synthesis.py PHOTO_DIR OUT.npz [--minutes M] [--cache DIR] [--start N] [--eyes]
+    python benchmarks/train_synthesis.py PHOTO_DIR OUT.npz [--tune T] [--minutes M] [--cache DIR] [--start N]
 
-Photos are made smaller (their own compression must not be learned) and coded at steps from fine to coarse under both
-tunes; the network learns what the decoded pictures lack, in units of the local step. A crop's loss is relative to its
-own error and its picture's, so that all rates weigh alike. Pictures are coded once and kept in the cache;
-an interrupted training goes on from OUT.state. At the end: the gain in dB on photos that were held out, and the digest
-that priors/synthesis.py pins.
-
-With --eyes it learns from pictures coded for eyes alone, by what SSIMULACRA2 would see: mean squared error blurs faint
-textures. --start N goes on from a network of the package.
+Photos are made smaller (their own compression must not be learned) and coded at steps from fine to coarse under that
+tune; the network learns what the decoded pictures lack, in units of the local step. A crop's loss is relative to its
+own error and its picture's, so that all rates weigh alike; with --tune perceptual it is what SSIMULACRA2 would see, for
+mean squared error blurs faint textures. Pictures are coded once and kept in the cache; an interrupted training goes on
+from OUT.state. At the end: the gain in dB on photos that were held out, and the digest that priors/synthesis.py pins.
+--start N goes on from a network of the package.
 """
 
 from __future__ import annotations
@@ -55,14 +53,15 @@ HELD_OUT = ("casa-mila", "valley-midnight", "kait-herzog", "jared-evans")  # par
 BLOCK, UNITS, SIGNED, FILTERS = 2, 24, 12, 16  # samples per block's side; first layer, of it both signs; second layer
 FACTS = 5
 SSIM_C2 = 0.0009
-EYES_RATE, EYES_SHARE = 8e-4, 0.85
+EYES_SHARE = 0.85
 EYES_GAIN = 0.85  # and chroma left as it is: measured on photos, a whole step towards the mean is too smooth for eyes
 ROOM = 0.6  # share of the largest sums that the last layer may take: a file's deltas take of the rest
-CROP, BATCH, RATE, CLIP, DECAY = 96, 16, 2.5e-3, 0.5, 0.998
+CROP, BATCH, CLIP, DECAY = 96, 16, 0.5, 0.998
+RATE, RATE_ON = 2.5e-3, 8e-4  # from nothing, and from a network of the package
 
 
-def prepare(photos: Path, cache: Path, *, eyes: bool) -> None:
-    """Codes every photo at several steps, for eyes alone or under both tunes; one .npz each."""
+def prepare(photos: Path, cache: Path, tune: str) -> None:
+    """Codes every photo at several steps; one .npz each."""
     cache.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     fine, coarse = (np.log((0.5 + 22 * ((100 - q) / 25) ** 1.5) / 255) for q in QUALITIES)
@@ -70,8 +69,8 @@ def prepare(photos: Path, cache: Path, *, eyes: bool) -> None:
         for size, n in SIZES:
             for i in range(n):
                 place, corner = rng.uniform(), rng.uniform(size=2)
-                out, tune = cache / f"{path.stem}-{size}-{i}.npz", ("psnr", "perceptual")[i % 2]
-                if out.exists() or (eyes and tune == "psnr"):
+                out = cache / f"{path.stem}-{size}-{i}.npz"
+                if out.exists():
                     continue
                 picture = Image.open(path).convert("RGB")
                 method = Image.Resampling.BOX if size == 0.5 else Image.Resampling.LANCZOS
@@ -105,7 +104,7 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
         "wanted": (error / local).astype(np.float16),
         "relative": (local[..., 0] / facts[0]).astype(np.float16),
         "condition": facts[1:].astype(np.float32),
-        "facts": np.array([facts[0], np.mean(error**2), tune == "perceptual"]),
+        "facts": np.array([facts[0], np.mean(error**2)]),
     }
 
 
@@ -169,7 +168,7 @@ def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: i
         maps = [d["detail"][y : y + size, x : x + size], d["wanted"][inner], d["relative"][inner][..., None]]
         turns, mirrored = rng.integers(4), rng.integers(2)
         maps = [np.rot90(m[::-1] if mirrored else m, turns).astype(np.float32).transpose(2, 0, 1) for m in maps]
-        step, mse, _ = d["facts"]
+        step, mse = d["facts"]
         squared = maps[2] ** 2 * np.float32(step**2)
         weight = squared / np.float32(0.5 * mse + 0.5 * np.mean(maps[1] ** 2 * squared))
         luma = maps[2] * np.float32(step / np.sqrt(3))
@@ -178,10 +177,9 @@ def batch(rng: np.random.Generator, data: list[dict[str, np.ndarray]], margin: i
     return [torch.from_numpy(np.stack(c)) for c in columns]
 
 
-def gains(net: Net, held: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
-    """By tune, dB on every picture, from the finest step to the coarsest."""
-    found: dict[str, list[float]] = {"psnr": [], "perceptual": []}
-    m = net.margin
+def gains(net: Net, held: list[dict[str, np.ndarray]]) -> list[float]:
+    """dB on every picture, from the finest step to the coarsest."""
+    found, m = [], net.margin
     for d in sorted(held, key=lambda d: float(d["facts"][0])):
         h, w = (s // BLOCK * BLOCK for s in d["relative"].shape)
         x = torch.from_numpy(d["detail"][None, :h, :w].astype(np.float32).transpose(0, 3, 1, 2))
@@ -190,7 +188,7 @@ def gains(net: Net, held: list[dict[str, np.ndarray]]) -> dict[str, list[float]]
         wanted = d["wanted"][m : h - m, m : w - m].astype(np.float32)
         squared = d["relative"][m : h - m, m : w - m, None].astype(np.float32) ** 2
         gain = 10 * np.log10(np.mean(wanted**2 * squared) / np.mean((wanted - answer) ** 2 * squared))
-        found["perceptual" if d["facts"][2] else "psnr"].append(float(gain))
+        found.append(float(gain))
     return found
 
 
@@ -312,7 +310,7 @@ def train(
     start: int | None = None,
     seen: bool = False,
 ) -> Net:
-    """start: number of the network to go on from."""
+    """start: number of the network to go on from; seen: by what eyes see."""
     torch.manual_seed(0)
     net = Net()
     if start is not None:
@@ -332,39 +330,36 @@ def train(
             loss = EYES_SHARE * amiss + (1 - EYES_SHARE) * error
         return loss, 1 - float(error.detach()) / (3 * float((wanted**2 * weight).mean()))
 
-    return descend(net, EYES_RATE if seen else RATE, minutes, state_file, loss_of=loss_of)
+    return descend(net, RATE if start is None else RATE_ON, minutes, state_file, loss_of=loss_of)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--tune", choices=["psnr", "perceptual"], default="psnr")
     parser.add_argument("--cache", type=Path, help="where coded photos are kept; beside OUT if not given")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--start", type=int, metavar="N", help="go on from that network of the package")
-    parser.add_argument("--eyes", action="store_true", help="a network for --tune perceptual")
     asked = parser.parse_args()
     torch.set_flush_denormal(True)
-    cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-coded")
-    prepare(asked.photos, cache, eyes=asked.eyes)
+    cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-{asked.tune}")
+    prepare(asked.photos, cache, asked.tune)
     data, held = [], []
     for path in sorted(cache.glob("*.npz")):
         with np.load(path) as archive:
-            d = {k: archive[k] for k in archive.files}
-        if d["facts"][2] or not asked.eyes:
-            (held if any(h in path.stem for h in HELD_OUT) else data).append(d)
+            (held if any(h in path.stem for h in HELD_OUT) else data).append({k: archive[k] for k in archive.files})
     print(f"{len(data)} coded pictures and {len(held)} held out", flush=True)
-    state = asked.out.with_suffix(".state")
-    net = train(data, asked.minutes, state, start=asked.start, seen=asked.eyes)
-    if asked.eyes:
+    state, seen = asked.out.with_suffix(".state"), asked.tune == "perceptual"
+    net = train(data, asked.minutes, state, start=asked.start, seen=seen)
+    if seen:
         with torch.no_grad():
             for tensor in (net.third.weight, net.biases[-1]):
                 tensor[BLOCK**2 :] = 0
                 tensor.mul_(EYES_GAIN)
-    for tune, dB in gains(net, held).items():
-        if dB:
-            thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
-            print(f"{tune}: {np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")
+    dB = gains(net, held)
+    thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
+    print(f"{np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")
     made = whole_numbers(net)
     np.savez_compressed(asked.out, **made)
     print(f"{asked.out}: sha256 {digest(made)}")
