@@ -29,8 +29,10 @@ from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError, LimitError, UnsupportedError
 from inrcodec.fields.cosine import DETAIL
 from inrcodec.fields.tuning import TUNINGS
+from inrcodec.priors.context import context_network, starting_rows
+from inrcodec.priors.context_file import FACTS, ContextFile, pack_contexts, unpack_contexts
 from inrcodec.priors.prior import Prior, biases
-from inrcodec.stream import Stream, plan
+from inrcodec.stream import Header, Stream, plan
 
 ALLOWED = (FormatError, UnsupportedError, LimitError)
 NETWORK = TUNINGS["psnr"].synthesis
@@ -48,7 +50,24 @@ def tiny_prior() -> Prior:
     return Prior("siren", 2, 4, 1, 3, 10, "image", (8, 8), start, mask, steps=3)
 
 
-PRIOR = tiny_prior()  # what every file is opened with: those that name none leave it
+def other_contexts() -> ContextFile:
+    """The released ones with hidden units and starting tables in another order."""
+    rows = starting_rows()[::-1].astype(np.uint16)
+    network = context_network()
+    weights = (network.weights[0][::-1], *network.weights[1:])
+    return unpack_contexts(pack_contexts(replace(network, weights=weights), rows, dict.fromkeys(FACTS, 1)))
+
+
+PRIOR, CONTEXTS = tiny_prior(), other_contexts()
+
+
+def prior_of(header: Header) -> Prior | ContextFile:
+    """What a file is opened with: those that name none leave it."""
+    return CONTEXTS if header.field.body == "cosine" else PRIOR
+
+
+def opened(data: bytes, *, partial: bool = False) -> api.Reader:
+    return api.open(data, partial=partial, prior=prior_of(api.open(data, partial=partial).header))
 
 
 def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
@@ -75,6 +94,7 @@ def tiny_files(*, mlp: bool = True) -> dict[str, bytes]:
         files[f"tiles-{coder}"] = inrcodec.encode(wide, entropy=coder, grid="130x1", quality=70)
         files[f"levels-{coder}"] = levels_file(picture, coder)
         files[f"deltas-{coder}"] = deltas_file(picture, coder)
+    files["contexts-range"] = inrcodec.encode(picture, prior=CONTEXTS, entropy="range", quality=40)
     if mlp:
         for arch, body in (("ensemble", "siren"), ("multihead", "relu"), ("multihead", "fourier")):
             try:
@@ -166,7 +186,7 @@ def with_own_digest(mutant: bytes) -> bytes:
 
 def codes_of(data: bytes) -> tuple[np.ndarray, ...]:
     stream = InrFile.of_bytes(data)
-    decoder = codec.Decoder(stream.header, max_samples=MAX_SAMPLES, prior=PRIOR)
+    decoder = codec.Decoder(stream.header, max_samples=MAX_SAMPLES, prior=prior_of(stream.header))
     return decoder.codes([stream.payload(i) for i in range(stream.header.n_chunks)])
 
 
@@ -235,7 +255,7 @@ def _mutate_header(payload: bytes, rng: np.random.Generator) -> bytes:
 def outcome(mutant: bytes, original: bytes, codes: bytes) -> str:
     """What opening, verifying and decoding gives. codes: of the original, as bytes. Raises what is not allowed."""
     try:
-        file = api.open(mutant, prior=PRIOR)
+        file = opened(mutant)
         file.info()
         file.verify(max_samples=MAX_SAMPLES)
         file.decode(max_samples=MAX_SAMPLES)
@@ -252,7 +272,7 @@ def outcome(mutant: bytes, original: bytes, codes: bytes) -> str:
 def outcome_of_variants(mutant: bytes, rng: np.random.Generator) -> None:
     """Decode other sizes, a region, scattered points, and a cut file in part. Raises what is not allowed."""
     try:
-        file = api.open(mutant, prior=PRIOR)
+        file = opened(mutant)
         shape = file.header.signal.shape
         if file.header.signal.n_values > MAX_SAMPLES:
             return
@@ -265,7 +285,7 @@ def outcome_of_variants(mutant: bytes, rng: np.random.Generator) -> None:
         pass
     try:
         cut = mutant[: int(rng.integers(len(mutant)))]
-        api.open(cut, partial=True, prior=PRIOR).decode(max_samples=MAX_SAMPLES)
+        opened(cut, partial=True).decode(max_samples=MAX_SAMPLES)
     except ALLOWED:
         pass
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from inrcodec.api import Encoded
+    from inrcodec.priors.context_file import ContextFile
     from inrcodec.priors.prior import Prior
 
 SUFFIXES = (
@@ -103,7 +104,8 @@ class _Encode(click.Command):
 @click.option(
     "--prior",
     metavar="FILE|none",
-    help="Ensembles: start from what inrcodec prior made of other signals, and store differences; decoding needs it."
+    help="What inrcodec prior train made of other signals: networks that an ensemble starts from, or contexts of"
+    " pictures; decoding needs it again."
     "  [none]",
 )
 @click.option(
@@ -200,10 +202,12 @@ def encode(
         _check_search(arch, partition, options)
         if prior is not None:
             raise click.UsageError("--search and --prior exclude each other: a prior's networks are what they are")
-    of_ensembles = partition is not None or search is not None or prior is not None
+    start = _read_prior(prior)
+    of_ensembles = partition is not None or search is not None
+    usual = start.arch if start is not None else "ensemble" if of_ensembles else "multihead"
     settings = EncodeSettings(
-        arch=arch or ("ensemble" if of_ensembles else "multihead"), quality=75.0 if quality is None else quality,
-        partition=partition, segments=label_map, prior=_read_prior(prior), psnr_db=psnr,
+        arch=arch or usual, quality=75.0 if quality is None else quality,
+        partition=partition, segments=label_map, prior=start, psnr_db=psnr,
         bits_per_sample=bpp, target_bytes=target_size,
         kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip
@@ -254,12 +258,12 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
                 f"{len(h.levels) + 1} levels, {made.metadata_bytes} bytes of metadata")  # fmt: skip
 
 
-def _read_prior(path: str | None) -> Prior | None:
+def _read_prior(path: str | None) -> Prior | ContextFile | None:
     if path is None:
         return None
-    from inrcodec.formats.prior_file import read_prior
+    from inrcodec.formats.priors import read_any_prior
 
-    return read_prior(path)
+    return read_any_prior(path)
 
 
 def _check_search(arch: str | None, partition: str | None, options: dict[str, Any]) -> None:

@@ -58,7 +58,8 @@ def _text(facts: dict[str, Any]) -> str:
         said += [f"network {facts['detail']} adds detail above 1×"] if facts["detail"] else []
         rows.append(("synthesis", ", ".join(said)))
     if facts["prior"]:
-        rows.append(("prior", f"{facts['prior']}, {facts['kept']:,} weights and biases of each cell kept"))
+        kept = f"{facts['kept']:,} weights and biases of each cell kept"
+        rows.append(("prior", f"{facts['prior']}, {kept if facts['arch'] == 'ensemble' else 'contexts of the codes'}"))
     if facts["metadata"]:
         rows.append(("metadata", ", ".join(facts["metadata"])))
     sections: dict[str, int] = {}

@@ -52,7 +52,8 @@ def prior() -> None:
       inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
       inrcodec encode photo.png --prior photos.inp
       inrcodec decode photo.inr --prior photos.inp
-      inrcodec prior train photos/*.jpg -o contexts.npz --method contexts
+      inrcodec prior train scans/*.png -o contexts.npz --method contexts
+      inrcodec encode scan.png --prior contexts.npz
     """
 
 
@@ -108,8 +109,8 @@ def train(
     become colour, and gray pictures alone make a prior for gray ones.
 
     With --method contexts it is the network by which the codes of pictures choose their probabilities that is learned,
-    and of the other options --steps, --seed and --device apply. A released one is part of the format and of the
-    package; no file can name another yet, so that yours is for looking at, and for making releases.
+    and of the other options --steps, --seed and --device apply. encode --prior codes under it instead of under the
+    one in the package.
 
     Training that is interrupted goes on where it was when the command is given again: its state is kept in
     FILE.part until FILE is written; -f starts anew.

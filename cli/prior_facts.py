@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inrcodec.formats.prior_file import read_prior
+from inrcodec.formats.priors import read_any_prior
 
 from inrcodec.entropy import TABLE_SETS
 from inrcodec.entropy.exact import N_COLOURS, POSITIONS
-from inrcodec.priors import context_file
-from inrcodec.priors.context import SHA256
 from inrcodec.priors.context_file import ContextFile
 from inrcodec.priors.prior import Prior
 
@@ -19,14 +17,13 @@ __all__ = ["prior_facts"]
 
 def prior_facts(path: str) -> tuple[dict[str, Any], str]:
     """Facts of a file of any kind of prior, and the lines that say them."""
-    with open(path, "rb") as file:
-        magic = file.read(len(context_file.MAGIC))
+    prior = read_any_prior(path)
     facts: dict[str, Any] = {"file": path, "bytes": Path(path).stat().st_size}
-    if magic == context_file.MAGIC:
-        facts |= _context_facts(context_file.read_contexts(path))
+    if isinstance(prior, ContextFile):
+        facts |= _context_facts(prior)
         rows = _context_rows(facts)
     else:
-        facts |= _start_facts(read_prior(path))
+        facts |= _start_facts(prior)
         rows = _start_rows(facts)
     return facts, "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
 
@@ -34,7 +31,8 @@ def prior_facts(path: str) -> tuple[dict[str, Any], str]:
 def _context_facts(c: ContextFile) -> dict[str, Any]:
     net = c.network
     return {
-        "sha256": c.sha256, "kind": "image", "purpose": "contexts", "released": c.sha256 == SHA256,
+        "id": f"{c.id:016x}" if c.id else None, "sha256": c.sha256, "released": not c.id,
+        "kind": "image", "purpose": "contexts",
         "features": net.weights[0].shape[1], "hidden": [len(w) for w in net.weights[:2]], "classes": len(c.rows),
         "positions": POSITIONS, "colours": N_COLOURS,
         "parameters": sum(a.size for a in (*net.weights, net.place, *net.bias)), "symbols": c.rows.size,
@@ -47,11 +45,11 @@ def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     layers = " → ".join(map(str, (facts["features"], *facts["hidden"], 1)))
     rows = [
         ("", facts["file"]),
-        ("contexts", f"sha256 {facts['sha256'][:16]}…, {facts['bytes']:,} bytes"),
+        ("contexts", f"{facts['sha256'][:16]}, {facts['bytes']:,} bytes"),
         ("signals", f"{facts['kind']}, {facts['colours']} colours, {facts['positions']}² classes of frequencies"),
         ("network", f"{layers}, {facts['parameters']:,} numbers"),
         ("tables", f"{facts['classes']} classes, {facts['symbols']:,} counts"),
-        ("used", f"by every picture: table set {released}" if facts["released"] else "by no file: not a released one"),
+        ("used", f"by every picture: table set {released}" if facts["released"] else "by files of encode --prior"),
     ]
     trained = dict(facts["training"])
     if trained:

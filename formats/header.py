@@ -43,7 +43,7 @@ def pack_header(header: Header) -> bytes:
         [ARCHS[f.arch], BODIES[f.body]]
         + (
             [list(f.pitch), list(f.rotation), int(f.masking), f.synthesis, f.detail, int(f.dependent), int(f.deltas)]
-            + ([f.splits] if f.splits else [])
+            + ([f.splits, f.prior] if f.prior else [f.splits] if f.splits else [])
             if f.body == "cosine"
             else [f.width, f.depth, f.omega, f.features, f.seed, f.connections, f.segments, f.prior, f.kept]
         ),
@@ -87,6 +87,8 @@ def _header(values: Any) -> Header:
     coder_id, table_set = coder
     name = named(coder_id, CODERS, "entropy coder")
     integer(table_set, 0, 2**16, "table set")
+    if field.body == "cosine" and field.prior and name == "zstd":
+        raise FormatError("contexts for a coder that has none")
     if len(levels) > MAX_LEVELS or list(levels) != sorted(set(levels)):
         raise FormatError("levels are not increasing")
     if levels and (field.body != "cosine" or len(meta.shape) == 1):
@@ -140,7 +142,7 @@ def _field(values: Any, meta: SignalMeta, cells: tuple[int, ...]) -> FieldSpec:
     arch_id, body_id, *more = values
     arch, body = named(arch_id, ARCHS, "arch"), named(body_id, BODIES, "body")
     if body == "cosine":
-        pitch, quaternion, masking, synthesis, detail, dependent, deltas, *splits = more
+        pitch, quaternion, masking, synthesis, detail, dependent, deltas, *others = more
         if arch != "multihead" or len(pitch) not in (0, len(meta.shape)):
             raise FormatError("malformed field")
         pitch = tuple(integer(p, 0, 2**31, "pitch") for p in pitch)
@@ -154,6 +156,7 @@ def _field(values: Any, meta: SignalMeta, cells: tuple[int, ...]) -> FieldSpec:
         integer(detail, 0, 2**16 if pitch and meta.kind == "image" else 0, "detail network")
         dependent = bool(integer(dependent, 0, int(len(meta.shape) == 2), "dependent quantisation"))
         deltas = bool(integer(deltas, 0, int(synthesis > 0), "deltas"))
+        splits, prior = _splits_and_prior(others, meta, cells)
         return FieldSpec(
             arch,
             body,
@@ -164,7 +167,8 @@ def _field(values: Any, meta: SignalMeta, cells: tuple[int, ...]) -> FieldSpec:
             detail=detail,
             dependent=dependent,
             deltas=deltas,
-            splits=_splits(splits, meta, cells),
+            splits=splits,
+            prior=prior,
         )
     width, depth, omega, features, seed, connections, segments, prior, kept = more
     integer(features, int(body == "fourier"), 4096 if body == "fourier" else 0, "features")
@@ -185,14 +189,16 @@ def _field(values: Any, meta: SignalMeta, cells: tuple[int, ...]) -> FieldSpec:
     )
 
 
-def _splits(values: list[Any], meta: SignalMeta, cells: tuple[int, ...]) -> int:
-    """Only where there are any; the smallest cell has SMALLEST_LEAF samples for each of its parts."""
+def _splits_and_prior(values: list[Any], meta: SignalMeta, cells: tuple[int, ...]) -> tuple[int, int]:
+    """[], [splits] of a sound, or [0, prior] of two axes. The smallest cell has SMALLEST_LEAF samples for each of its
+    parts."""
     if not values:
-        return 0
-    (splits,) = values
-    room = meta.n_samples // cells[0] // SMALLEST_LEAF if meta.kind == "sound" else 0
-    largest = min(MAX_SPLITS, room.bit_length() - 1)
-    return integer(splits, 1, largest, "splits")
+        return 0, 0
+    if len(values) == 1:
+        room = meta.n_samples // cells[0] // SMALLEST_LEAF if meta.kind == "sound" else 0
+        return integer(values[0], 1, min(MAX_SPLITS, room.bit_length() - 1), "splits"), 0
+    splits, prior = values
+    return integer(splits, 0, 0, "splits"), integer(prior, 1, 2**64 - 1 if len(meta.shape) == 2 else 0, "prior")
 
 
 def n_groups(field: FieldSpec) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.frames import decompress
 from inrcodec.priors.prior import MAX_LEARNED, MAX_RATES, MAX_ROUNDS, METHODS, Prior
 
-__all__ = ["MAGIC", "find_prior", "pack_prior", "read_prior", "unpack_prior"]
+__all__ = ["ID_BYTES", "MAGIC", "id_bytes", "pack_prior", "read_prior", "unpack_prior"]
 
 MAGIC = b"\x89INP\r\n\x1a\n"
 VERSION = (1, 0)
@@ -30,7 +29,6 @@ ID_BYTES = 8
 MAX_HEADER_BYTES = 2**12
 MAX_FILE_BYTES = 2**27
 MAX_FACTS, MAX_TEXT = 32, 32
-FOLDERS = "INRCODEC_PRIORS"  # folders with .inp files, as PATH has those of programs
 METHOD_IDS = {"maml": 1, "maml-random": 2, "dense-narrow": 3, "maml-one-shot": 4, "maml-imp": 5, "scratch": 6}
 assert set(METHOD_IDS) == set(METHODS)
 
@@ -41,7 +39,7 @@ def pack_prior(prior: Prior) -> bytes:
     chunks = {b"HEAD": _pack_head(prior), b"WGHT": compressor.compress(raw)}
     if prior.rates is not None:
         chunks[b"RATE"] = compressor.compress(prior.rates[:, prior.mask].astype("<f4").tobytes())
-    chunks[b"DONE"] = _id_bytes(prior.id)
+    chunks[b"DONE"] = id_bytes(prior.id)
     return MAGIC + b"".join(chunk(kind, payload) for kind, payload in chunks.items())
 
 
@@ -74,7 +72,7 @@ def unpack_prior(data: bytes) -> Prior:
         prior = Prior(start=start, mask=mask, rates=rates, **fields)
     except ValueError as error:
         raise FormatError(f"prior file: {error}") from None
-    if done != _id_bytes(prior.id):
+    if done != id_bytes(prior.id):
         raise FormatError("prior file: weights do not match their hash")
     return prior
 
@@ -89,21 +87,6 @@ def read_prior(path: str | os.PathLike[str]) -> Prior:
         return unpack_prior(data)
     except (FormatError, UnsupportedError) as error:
         raise type(error)(f"{os.fsdecode(path)}: {error}") from None
-
-
-def find_prior(wanted: int) -> Prior | None:
-    """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names. Its id stands at the end
-    of a prior file, so that the others need not be read."""
-    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        for path in sorted(Path(folder).glob("*.inp")):
-            if not path.is_file() or not os.access(path, os.R_OK):  # a folder, a pipe, another's
-                continue
-            with open(path, "rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - ID_BYTES - 4))
-                if file.read(ID_BYTES) != _id_bytes(wanted):
-                    continue
-            return read_prior(path)
-    return None
 
 
 def _pack_head(p: Prior) -> bytes:
@@ -197,5 +180,5 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
     return payloads
 
 
-def _id_bytes(prior_id: int) -> bytes:
+def id_bytes(prior_id: int) -> bytes:
     return prior_id.to_bytes(ID_BYTES, "big")

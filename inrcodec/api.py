@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
 
     from .codec import Decoder
     from .fields.base import OnStep, Weights
+    from .priors.context_file import ContextFile
     from .priors.prior import Prior
 
 __all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal", "keep_metadata", "open"]
@@ -59,10 +60,12 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
     if settings.get("segments") is not None:
         settings.setdefault("partition", "segments")
     if isinstance(prior := settings.get("prior"), str | os.PathLike):
-        from .formats.prior_file import read_prior
+        from .formats.priors import read_any_prior
 
-        settings["prior"] = read_prior(prior)
-    if settings.get("partition") is not None or prior is not None:  # a partition asked for is one into networks
+        settings["prior"] = read_any_prior(prior)
+    if settings.get("prior") is not None:
+        settings.setdefault("arch", settings["prior"].arch)
+    elif settings.get("partition") is not None:  # one that is asked for is one into networks
         settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])
@@ -97,7 +100,7 @@ def open(
     source: str | os.PathLike[str] | bytes | BinaryIO,
     *,
     partial: bool = False,
-    prior: Prior | str | os.PathLike[str] | None = None,
+    prior: Prior | ContextFile | str | os.PathLike[str] | None = None,
 ) -> Reader:
     """An .inr file, given as path, bytes or seekable binary file; only its header is read now. Raises FormatError,
     UnsupportedError, OSError.
@@ -116,7 +119,7 @@ class Reader:
         source: str | os.PathLike[str] | bytes | BinaryIO,
         *,
         partial: bool = False,
-        prior: Prior | str | os.PathLike[str] | None = None,
+        prior: Prior | ContextFile | str | os.PathLike[str] | None = None,
     ) -> None:
         self._owned: BinaryIO | None = None
         self._corrected: tuple[float, Weights] | None = None  # at that scale, for `sample`
@@ -282,15 +285,15 @@ class Reader:
         return Decoder(self.header, max_samples=max_samples, prior=self._prior)
 
     @cached_property
-    def _prior(self) -> Prior | None:
+    def _prior(self) -> Prior | ContextFile | None:
         wanted, given = self.header.field.prior, self._given
         if not wanted:
             return None
-        from .formats.prior_file import find_prior, read_prior
+        from .formats.priors import find_prior, read_any_prior
 
         if given is None:
             return find_prior(wanted)
-        return read_prior(given) if isinstance(given, str | os.PathLike) else given
+        return read_any_prior(given) if isinstance(given, str | os.PathLike) else given
 
     @cached_property
     def _weights(self) -> Weights:

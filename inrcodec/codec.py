@@ -18,6 +18,7 @@ from .fields import Field, field_class, make_field
 from .fields.base import OnStep, Weights
 from .grid import Grid, parse_cells
 from .parallel import WorkerKilledError, single_blas
+from .priors.context_file import ContextFile
 from .priors.prior import Prior
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
@@ -71,7 +72,7 @@ def _at_effort(
 class Decoder:
     """What a header says, made ready to evaluate. Raises LimitError before anything large is allocated."""
 
-    def __init__(self, header: Header, *, max_samples: int, prior: Prior | None = None) -> None:
+    def __init__(self, header: Header, *, max_samples: int, prior: Prior | ContextFile | None = None) -> None:
         """prior: the one the header names. Raises UnsupportedError without it."""
         if header.signal.n_values > max_samples:
             raise LimitError(
@@ -195,14 +196,15 @@ def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     return spec, Grid.uniform(meta.shape, (1,) * len(meta.shape)) if spec.segments else grid
 
 
-def _field(header: Header, prior: Prior | None) -> Field:
+def _field(header: Header, prior: Prior | ContextFile | None) -> Field:
     """Raises FormatError for a spec the family cannot have, UnsupportedError where its prior is not there."""
     f = header.field
-    if f.prior and (prior is None or prior.id != f.prior):
-        other = "" if prior is None else f", not {prior.id:016x}"
+    if f.prior and (prior is None or (prior.id, prior.arch) != (f.prior, f.arch)):
+        other = "" if prior is None else f", not {prior.id:016x}" if prior.id else ", not the released contexts"
+        network = f"a {f.body} network of width {f.width} and depth {f.depth} with {f.kept:,} weights and biases kept"
         raise UnsupportedError(
-            f"needs prior {f.prior:016x} (a {f.body} network of width {f.width} and depth {f.depth} with "
-            f"{f.kept:,} weights and biases kept){other}; --prior FILE gives it, or its folder in INRCODEC_PRIORS"
+            f"needs prior {f.prior:016x} ({'contexts' if f.body == 'cosine' else network}){other}; "
+            "--prior FILE gives it, or its folder in INRCODEC_PRIORS"
         )
     try:
         return make_field(f, header.signal, header.grid, prior)

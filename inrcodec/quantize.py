@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.base import valid_codes
-from .entropy.context import TileModel, open_tile, tile_kind
+from .entropy.context import LearnedContexts, Networks, TileModel, open_tile, tile_kind
 from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES, OF_SHIFTS, Code, LearnedTile, Pass
@@ -99,7 +99,7 @@ def _chosen(task: tuple[_Order, Part, np.ndarray, np.ndarray | None]) -> np.ndar
     kind = tile_kind(layout)
     if order.quick and kind == "learned":
         kind = "cosine"
-    price = trade * _bits(kind)
+    price = trade * _bits(kind, layout.contexts)
 
     def choose(contexts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         magnitude = np.abs(weights)
@@ -118,7 +118,7 @@ def _chosen(task: tuple[_Order, Part, np.ndarray, np.ndarray | None]) -> np.ndar
     model.run(0, layout.n_diagonals, stops, choose)
     codes = chosen.astype(np.int32)
     if layout.dependent:
-        prices = _prices(trade)
+        prices = _prices(trade, layout)
         codes = 2 * np.clip(codes, -(2**20), 2**20)  # contexts see no further
         for _ in range(order.rounds):
             codes = _path(codes, scaled, layout, part, prices)
@@ -127,13 +127,13 @@ def _chosen(task: tuple[_Order, Part, np.ndarray, np.ndarray | None]) -> np.ndar
 
 def _reconsidered(task: tuple[TensorLayout, float, Part, np.ndarray, np.ndarray]) -> np.ndarray:
     layout, trade, part, codes, scaled = task
-    return _path(codes, scaled, layout, part, _prices(trade))
+    return _path(codes, scaled, layout, part, _prices(trade, layout))
 
 
 def _path(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, part: Part, prices: Prices) -> np.ndarray:
     """The best path through a tile, in the contexts of the codes that it had."""
     weights = np.clip(scaled.astype(np.float32) / np.float32(HALF_STEP), -LARGEST, LARGEST)
-    return best_path(weights, codes, valid_codes(layout, part), context_networks(), prices)
+    return best_path(weights, codes, valid_codes(layout, part), _networks(layout), prices)
 
 
 def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
@@ -141,11 +141,19 @@ def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     return np.clip(values, -largest, largest).astype(np.int32)
 
 
-@cache
-def _bits(kind: str) -> np.ndarray:
+def _networks(layout: TensorLayout) -> Networks:
+    return layout.contexts.networks if layout.contexts else context_networks()
+
+
+def _counts(kind: str, own: LearnedContexts | None) -> np.ndarray:
+    return own.counts if own and kind == "learned" else starting_counts(kind)
+
+
+@lru_cache(16)
+def _bits(kind: str, own: LearnedContexts | None) -> np.ndarray:
     """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
-    bits = symbol_bits(starting_counts(kind))[:, symbols]
+    bits = symbol_bits(_counts(kind, own))[:, symbols]
     return (bits + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
 
 
@@ -160,13 +168,13 @@ def _open(codes: np.ndarray, layout: TensorLayout, part: Part, kind: str, *, spl
     """The model under which codes alone are chosen."""
     if kind != "learned":
         return open_tile(codes, layout, part, context_networks, kind=kind, splits=splits)
-    networks = context_networks()
+    networks = _networks(layout)
     return _Magnitudes(codes, valid_codes(layout, part), networks.magnitudes, networks.signs)
 
 
-def _prices(trade: float) -> Prices:
+def _prices(trade: float, layout: TensorLayout) -> Prices:
     """Of dependent codes."""
-    n = 2 * N_LEARNED_CLASSES
-    without_signs = _bits("learned")[:n] - (np.arange(PRICED) > 0)
-    signs = symbol_bits(starting_counts("learned")[n:OF_SHIFTS])[:, :2]
+    n, own = 2 * N_LEARNED_CLASSES, layout.contexts
+    without_signs = _bits("learned", own)[:n] - (np.arange(PRICED) > 0)
+    signs = symbol_bits(_counts("learned", own)[n:OF_SHIFTS])[:, :2]
     return Prices(trade, without_signs.astype(np.float32), signs.astype(np.float32))

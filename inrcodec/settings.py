@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from .priors.context_file import ContextFile
     from .priors.prior import Prior
 
 __all__ = [
@@ -50,7 +51,8 @@ class EncodeSettings:
     partition: str | None = None  # None: what --arch means by cells
     segments: np.ndarray | None = None  # label map int [H, W] of --partition segments; None: found in the picture
     connections: int | None = None  # multihead relu: features per head; None all
-    prior: Prior | None = None  # ensemble: where every network starts, and what its file is relative to
+    # ensemble: where every network starts, and what its file is relative to; cosine: contexts its codes are coded under
+    prior: Prior | ContextFile | None = None
     width: int | None = None
     depth: int | None = None
     bits: int | None = None  # MLP weights: bits each before entropy coding
@@ -72,12 +74,12 @@ class EncodeSettings:
         _one_of("synthesis", self.synthesis, SYNTHESIS)
         if self.partition is not None:
             _one_of("partition", self.partition, PARTITIONS)
-        for name, given in (
-            (f"partition {self.partition}", self.partition is not None),
-            ("prior", self.prior is not None),
-        ):
-            if given and self.arch != "ensemble":
-                raise ValueError(f"--{name} needs --arch ensemble")
+        if self.partition is not None and self.arch != "ensemble":
+            raise ValueError(f"--partition {self.partition} needs --arch ensemble")
+        if (prior := self.prior) is not None and prior.arch == "ensemble" != self.arch:
+            raise ValueError("--prior needs --arch ensemble: it is of networks")
+        if prior is not None and prior.body == "cosine" and (self.arch, self.body_or_default) != (prior.arch, "cosine"):
+            raise ValueError("--prior needs --body cosine: it is of contexts")
         if self.segments is not None and self.partition != "segments":
             raise ValueError("--segments needs --partition segments")
         if self.prior is not None and self.partition == "segments":

@@ -46,7 +46,9 @@ def _network(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
         return ()
 
     def without() -> Candidate | None:
-        field = make_field(replace(best.field.spec, synthesis=0, deltas=False), best.field.signal, best.field.grid)
+        field = make_field(
+            replace(best.field.spec, synthesis=0, deltas=False), best.field.signal, best.field.grid, settings.prior
+        )
         plain = Candidate(field, best.candidate.fitted)
         heads_alone = replace(best, candidate=plain, codes=(best.codes[0], best.codes[-1]))
         if settings.effort < 7 and heads_alone.quality_db < best.quality_db:
@@ -97,11 +99,11 @@ def _on_grid(base: Candidate, signal: Signal, settings: EncodeSettings, cells: t
     spec, fitted, meta = base.field.spec, base.fitted, signal.meta
     grid = Grid.uniform(meta.shape, cells)
     # without samples: the colour axes are those found already
-    planned = CosineField.plan_spec(meta, grid, settings)
+    planned = base.field.plan_spec(meta, grid, settings)
     # a single cell has no smooth level to go with networks
     synthesis, detail = (spec.synthesis, spec.detail) if planned.pitch else (0, 0)
     planned = replace(planned, synthesis=synthesis, detail=detail, deltas=spec.deltas and synthesis > 0)
-    field = make_field(replace(planned, rotation=spec.rotation), meta, grid)
+    field = make_field(replace(planned, rotation=spec.rotation), meta, grid, settings.prior)
     fresh = field.fit(widen_alpha(signal.samples, meta), settings, lambda _: None)
     return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
 

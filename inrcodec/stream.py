@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .grid import Grid
 from .signals import SignalMeta
+
+if TYPE_CHECKING:
+    from .entropy.context import LearnedContexts
 
 __all__ = [
     "FieldSpec",
@@ -52,7 +55,8 @@ class FieldSpec:
     seed: int = 0  # of everything random that the decoder draws again
     connections: int = 0  # multihead relu: features that each head is connected to, drawn from the seed; 0 all
     segments: int = 0  # ensemble: networks, one per segment of a label map; 0 where there is one per cell
-    prior: int = 0  # ensemble: id of the prior that the codes are relative to; 0 none
+    prior: int = 0  # ensemble: id of the prior that the codes are relative to; cosine on two axes: of the learned
+    # contexts that they are coded under; 0 none, or the released ones
     kept: int = 0  # with a prior: weights that each network stores
     pitch: tuple[int, ...] = ()  # cosine: samples between spline knots, per axis; () without the smooth level
     rotation: tuple[int, ...] = ()  # cosine: colour.rotation's quaternion; () the fixed rotation
@@ -113,6 +117,7 @@ class TensorLayout:
     sizes[d][c] is the number of frequencies cell c has on axis d: codes at or above it do not exist (they are
     0 in memory and absent from the file). () where all exist. bands: for tensors without frequency order
     (MLP weights), the statistical class of each index of the only frequency axis; of a label map, the number of labels.
+    contexts: of pictures, where they are not the released ones.
     """
 
     name: str  # spline | deltas | body | labels | splits | heads
@@ -123,6 +128,7 @@ class TensorLayout:
     sizes: tuple[tuple[int, ...], ...] = ()
     bands: tuple[int, ...] = ()
     dependent: bool = False  # codes are half steps of dependent quantisation
+    contexts: LearnedContexts | None = None
     split: bool = False  # a cell has the codes of its parts end to end; the file's first tensor says which these are
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,10 +82,13 @@ class Trial:
         levels = _levels(self.codes[-1], layouts[-1])
         chunks = plan(layouts, levels)
         coder, payloads = self._code(layouts, chunks)
+        spec = self.field.spec
+        if spec.body == "cosine" and coder == "zstd":  # it has no contexts that a prior could give
+            spec = replace(spec, prior=0)
         header = Header(
             signal=self.signal.meta,
             cells=self.field.grid.cells,
-            field=self.field.spec,
+            field=spec,
             quantiser=self.quantiser,
             coder=coder,
             table_set=TABLE_SETS[coder],

@@ -158,8 +158,9 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
     largest = [max(np.diff(b)) for b in borders]
     heads = codes[-1]
-    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas, *splits = field
+    _, _, pitch, quaternion, masking, synthesis, detailed, dependent, deltas, *splits = field[:10]
     cells = m
+    splits = splits if splits != [0] else []  # of a file that names contexts
     if splits:
         borders, head_of = split(borders[0], codes[0])
         cells = [len(borders[0]) - 1]

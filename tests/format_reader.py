@@ -84,7 +84,7 @@ def magnitudes_of(symbol: int) -> tuple[int, int]:
 class Tables:
     """§6.3, and §7.10 for labels and deltas"""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, own: bool = False) -> None:
         self.signed = kind not in ("labels", "learned", "splits")
         if kind == "labels":
             votes = itertools.product((0, 1), range(5), range(5))
@@ -94,6 +94,8 @@ class Tables:
             self.rows = [[4096, *(max(1, 600 // (v + 3) ** 2) for v in range(1, N_SYMBOLS))]]
             return
         self.rows = [[int(c) for c in row] for row in starting_counts(kind)]
+        if own and kind == "learned":
+            self.rows[:64] = [[int(c) for c in row] for row in fuzz.CONTEXTS.rows]
 
     def frequencies(self, context: int) -> list[int]:
         row = self.rows[context]
@@ -143,13 +145,14 @@ def decode(data: bytes) -> list[np.ndarray]:
     largest = tuple(max(s) for s in sizes)
     # tensors: (kind, shape, number of frequency axes, classes)
     tensors: list[tuple[str, Index, int, list[int]]] = []
+    own = cosine and len(field) == 11  # §2: contexts of a prior
     if cosine:
         if field[2]:
             knots = [max(1, (2 * n + p) // (2 * p)) + 3 if p else 1 for n, p in zip(shape, field[2], strict=True)]
             tensors.append(("smooth", (channels + field[4], *knots), 0, []))
         if field[8]:
             tensors.append(("sparse", (1, 3024, 1, 1), 1, [0] * 3024))
-        if field[9:]:
+        if field[9:] and not own:
             tensors.append(("splits", (1, 2 ** field[9] - 1, *m), 1, []))
         tensors.append(({1: "time", 2: "learned", 3: "cosine"}[d], (channels, *largest, *m), d, []))
     else:
@@ -191,7 +194,7 @@ def decode(data: bytes) -> list[np.ndarray]:
         for part in parts:
             tensor, tile, low, high = part
             kind, full, n_frequencies, classes = tensors[tensor]
-            mine, tables = states.setdefault((tensor, tile), ({}, Tables(kind)))
+            mine, tables = states.setdefault((tensor, tile), ({}, Tables(kind, own)))
             if source is None:
                 raw = read_planes(mine, raw, kind, full, n_frequencies, sizes, tile, low, high)
             else:
@@ -206,7 +209,15 @@ def decode(data: bytes) -> list[np.ndarray]:
 
                 if kind == "learned":
                     learned_part(
-                        mine, largest, sizes, tile, low, stops, read, chains.setdefault(tile, {}) if field[7] else None
+                        mine,
+                        largest,
+                        sizes,
+                        tile,
+                        low,
+                        stops,
+                        read,
+                        chains.setdefault(tile, {}) if field[7] else None,
+                        fuzz.CONTEXTS.network if own else None,
                     )
                 elif kind == "cosine":
                     cosine_part(mine, largest, sizes, tile, low, stops, read)

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+from inrcodec.entropy.learned import ContextNetwork
 from inrcodec.priors.context import context_network
 from inrcodec.priors.signs import sign_network
 
@@ -87,10 +88,11 @@ def cosine_part(codes: dict, m: Index, sizes: list, tile: list, low: int, stops:
 
 
 def learned_part(
-    codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read, states: dict | None
-) -> None:
-    """§7.6 to §7.8; codes as for cosine_part; states: of dependent heads, by chain"""
-    network = context_network()
+    codes: dict, m: Index, sizes: list, tile: list, low: int, stops: list[int], read: Read, states: dict | None,
+    network: ContextNetwork | None,
+) -> None:  # fmt: skip
+    """§7.6 to §7.8; codes as for cosine_part; states: of dependent heads, by chain; network: not the table set's"""
+    network = network or context_network()
     cells = sorted(itertools.product(*(range(b - a) for a, b in tile)), key=lambda k: k[0] % 2)
     h, v = ((0, -1), (0, 1)), ((-1, 0), (1, 0))
     x = ((-1, -1), (-1, 1), (1, -1), (1, 1))

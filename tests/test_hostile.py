@@ -29,7 +29,7 @@ def attempt(data: bytes, *, partial: bool = False) -> np.ndarray | InrError:
     """What a reader makes of these bytes: values of a whole decode and a clean verify, or the first error. Any
     exception but the allowed ones goes through."""
     try:
-        file = api.open(data, partial=partial, prior=fuzz.PRIOR)
+        file = fuzz.opened(data, partial=partial)
         values = file.decode(max_samples=2**16)
         file.verify(max_samples=2**16)
     except ALLOWED as error:
@@ -57,7 +57,7 @@ def test_every_single_bit_flip_is_an_error(name: str) -> None:
 def test_every_bit_flip_of_a_partial_read_is_an_error_or_a_picture(name: str) -> None:
     # a length that grew looks like a file that was cut off: what comes before it may decode
     data = FILES[name]
-    shape = api.open(data, prior=fuzz.PRIOR).decode().shape
+    shape = fuzz.opened(data).decode().shape
     for at in range(len(data)):
         damaged = bytearray(data)
         damaged[at] ^= 1 << at % 8
@@ -68,7 +68,7 @@ def test_every_bit_flip_of_a_partial_read_is_an_error_or_a_picture(name: str) ->
 @pytest.mark.parametrize("name", FILES)
 def test_every_prefix_behind_the_header_decodes_in_part_at_full_size(name: str) -> None:
     data = FILES[name]
-    whole = api.open(data, prior=fuzz.PRIOR).decode()
+    whole = fuzz.opened(data).decode()
     header_end = len(MAGIC) + 12 + len(pack_header(InrFile.of_bytes(data).header))
     for n in range(len(data)):
         result = attempt(data[:n], partial=True)
@@ -105,7 +105,7 @@ def test_mutants_with_right_checksums_decode_to_the_same_codes_or_fail_cleanly()
 @pytest.mark.parametrize("name", FILES)
 def test_other_codes_under_the_same_digest_are_refused(name: str) -> None:
     stream = InrFile.of_bytes(FILES[name]).stream()
-    decoder = codec.Decoder(stream.header, max_samples=2**16, prior=fuzz.PRIOR)
+    decoder = codec.Decoder(stream.header, max_samples=2**16, prior=fuzz.prior_of(stream.header))
     codes = [c.copy() for c in decoder.codes(stream.payloads)]
     some = next(c for c in reversed(codes) if c.any()).reshape(-1)
     some[np.flatnonzero(some)[0]] *= -1
@@ -113,9 +113,9 @@ def test_other_codes_under_the_same_digest_are_refused(name: str) -> None:
     changed = pack(replace(stream, payloads=tuple(payloads)))
     assert isinstance(attempt(changed), FormatError)
     with pytest.raises(FormatError, match="hash"):
-        api.open(changed, prior=fuzz.PRIOR).decode()
+        fuzz.opened(changed).decode()
     with pytest.raises(FormatError, match="hash"):
-        api.open(changed, prior=fuzz.PRIOR).verify()
+        fuzz.opened(changed).verify()
 
 
 # --- numbers beyond all bounds
@@ -140,7 +140,7 @@ def test_the_largest_weights_at_the_largest_steps_render_silently(name: str) -> 
     data = FILES[name]
     h = api.open(data).header
     loud = replace(h, quantiser=Quantiser((2**32 - 1,) * len(h.quantiser.steps), h.quantiser.slope, h.quantiser.shrink))
-    decoder = codec.Decoder(loud, max_samples=2**16, prior=fuzz.PRIOR)
+    decoder = codec.Decoder(loud, max_samples=2**16, prior=fuzz.prior_of(h))
     rng = np.random.default_rng(0)
     codes = [
         rng.choice(np.array([-(2**30) + 1, 2**30 - 1], np.int32), layout.shape) for layout in decoder.field.layouts

@@ -162,7 +162,7 @@ def test_too_little_memory_is_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", FILES)
 def test_counts_from_the_header_are_those_of_the_field(name: str) -> None:
     h = api.open(FILES[name]).header
-    field = make_field(h.field, h.signal, h.grid, fuzz.PRIOR)
+    field = make_field(h.field, h.signal, h.grid, fuzz.prior_of(h))
     assert largest_cell(h) == h.grid.largest
     if h.field.body != "cosine":  # cosine tensors are padded to the largest cell
         weights = [layout for layout in field.layouts if layout.name != "labels"]

@@ -68,7 +68,10 @@ COLOUR = replace(
 )
 
 
-HEADERS = [GRAY, SOUND, VOLUME, NETWORKS, COLOUR]
+CONTEXTS = replace(COLOUR, field=replace(COLOUR.field, prior=2**64 - 1), coder="range", table_set=4)
+
+
+HEADERS = [GRAY, SOUND, VOLUME, NETWORKS, COLOUR, CONTEXTS]
 
 
 def header_values(header: Header) -> list:

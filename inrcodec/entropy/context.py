@@ -25,7 +25,7 @@ from .shifts import best_shifts
 from .signs import SignNetwork
 from .splits import N_SPLIT_CONTEXTS, SplitTile, leaf_sizes
 
-__all__ = ["N_CONTEXTS", "UNSIGNED", "Networks", "TileModel", "open_tile", "tile_kind"]
+__all__ = ["N_CONTEXTS", "UNSIGNED", "LearnedContexts", "Networks", "TileModel", "open_tile", "tile_kind"]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -51,6 +51,15 @@ class Networks:
 
     magnitudes: ContextNetwork
     signs: SignNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedContexts:
+    """Contexts of pictures that are not the released ones. counts: their starting tables, int64 [N_LEARNED_CONTEXTS,
+    N_SYMBOLS]."""
+
+    networks: Networks
+    counts: np.ndarray
 
 
 class TileModel(Protocol):
@@ -246,7 +255,8 @@ def open_tile(
     counts: np.ndarray | None = None,
     splits: np.ndarray | None = None,
 ) -> TileModel:
-    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. kind: another than files have.
+    """The tile model of a part; codes: view [C, *frequencies, *cells] of its tile. networks: of layouts that bring no
+    contexts of their own. kind: another than files have.
     counts: for a writer, the starting counts of its contexts: by them it chooses what a file is told beside codes.
     splits: flags [2^levels − 1, cells] of that tile, where its cells may be cut."""
     if tile_kind(layout) == "time":
@@ -255,7 +265,8 @@ def open_tile(
         return TimeTile(codes, [(n,) for n in sizes] if splits is None else leaf_sizes(splits, sizes))
     kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
-        magnitudes, signs = networks().magnitudes, networks().signs
+        both = layout.contexts.networks if layout.contexts else networks()
+        magnitudes, signs = both.magnitudes, both.signs
         if not layout.dependent:
             return LearnedTile(codes, valid, magnitudes, signs)
         shifts = np.zeros(codes.shape[:3], np.int8)

@@ -26,7 +26,7 @@ class RangeCoder(EntropyCoder):
 
     def __init__(self, starting_counts: Callable[[str], np.ndarray], networks: Callable[[], Networks]) -> None:
         """starting_counts: kind of tile model -> int64 [N_CONTEXTS[kind], N_SYMBOLS] (priors.tables has them).
-        networks: of the learned contexts (priors.networks has them)."""
+        networks: of the learned contexts (priors.networks has them). A layout may bring others."""
         self._starting_counts, self._networks = starting_counts, networks
 
     def encode(
@@ -172,7 +172,8 @@ class _Tile:
             if layout.split and splits is None:
                 splits = self.codes[0][0]
             kind = tile_kind(layout)
-            counts = self._starting_counts(kind)
+            own = layout.contexts if kind == "learned" else None
+            counts = own.counts if own else self._starting_counts(kind)
             model = open_tile(
                 self.codes[part.tensor],
                 layout,

@@ -12,6 +12,7 @@ from ..stream import FieldSpec
 from .base import Field
 
 if TYPE_CHECKING:
+    from ..priors.context_file import ContextFile
     from ..priors.prior import Prior
 
 __all__ = ["FIELDS", "Field", "field_class", "make_field"]
@@ -27,7 +28,8 @@ FIELDS = {
     ("ensemble", "fourier"): ("ensemble", "EnsembleField"),
 }
 SPARSE = ("multihead_sparse", "SparseMultiheadField")  # of a multihead relu whose heads have connections
-ADAPTED = ("adapted", "AdaptedField")  # made with its prior besides
+ADAPTED = ("adapted", "AdaptedField")  # of an ensemble; made with its prior besides
+CONTEXTUAL = ("contextual", "ContextualField")  # of a multihead cosine; made with its prior besides
 SWITCHED = ("switched", "SwitchedField")  # of a multihead cosine whose cells are split
 SEGMENTED = ("segmented", "SegmentedField")  # of an ensemble whose spec has segments
 
@@ -42,12 +44,12 @@ def field_class(spec: FieldSpec) -> type[Field]:
     elif spec.splits:
         module, name = SWITCHED
     elif spec.prior:
-        module, name = ADAPTED
+        module, name = ADAPTED if spec.arch == "ensemble" else CONTEXTUAL
     cls: type[Field] = getattr(import_module(f".{module}", __package__), name)
     return cls
 
 
-def make_field(spec: FieldSpec, signal: SignalMeta, grid: Grid, prior: Prior | None = None) -> Field:
+def make_field(spec: FieldSpec, signal: SignalMeta, grid: Grid, prior: Prior | ContextFile | None = None) -> Field:
     """The field of a spec; prior: the one that it names. Raises KeyError for a pair that does not exist, ValueError for
     a spec that the family cannot have."""
     family: Callable[..., Field] = field_class(spec)

@@ -149,7 +149,7 @@ def _mean_error(
 
 
 def _given(settings: EncodeSettings) -> Prior:
-    assert settings.prior is not None
+    assert isinstance(settings.prior, Prior)
     return settings.prior
 
 

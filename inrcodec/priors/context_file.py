@@ -10,12 +10,16 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from ..entropy.context import LearnedContexts, Networks
 from ..entropy.learned import ContextNetwork
 from ..errors import FormatError
-from .context import ORDER, arrays, digest, from_arrays
+from .context import ORDER, SHA256, arrays, digest, from_arrays
+from .signs import sign_network
+from .tables import learned_counts
 
 __all__ = ["FACTS", "MAGIC", "ContextFile", "pack_contexts", "read_contexts", "unpack_contexts"]
 
@@ -26,15 +30,27 @@ MAX_VALUES_BYTES = 2**24  # unpacked
 FACTS = ("pictures", "codes", "held out", "micro-bits a code", "steps", "seed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ContextFile:
-    """rows int64 [2 · N_LEARNED_CLASSES, N_SYMBOLS]: starting tables. sha256: what a table set is pinned by. facts: of
-    FACTS; none in released files."""
+    """A prior of pictures' codes. rows int64 [2 · N_LEARNED_CLASSES, N_SYMBOLS]: starting tables. sha256: what a table
+    set is pinned by. facts: of FACTS; none in released files."""
 
     network: ContextNetwork
     rows: np.ndarray
     sha256: str
     facts: dict[str, int]
+    arch, body = "multihead", "cosine"  # whose codes they predict
+
+    @property
+    def id(self) -> int:
+        """First 8 bytes of the SHA-256, as a big-endian number (FORMAT.md §7.10); 0 for the released contexts, which
+        are not named in files."""
+        return 0 if self.sha256 == SHA256 else int(self.sha256[:16], 16)
+
+    @cached_property
+    def contexts(self) -> LearnedContexts:
+        """With the released network of signs."""
+        return LearnedContexts(Networks(self.network, sign_network()), learned_counts(self.rows))
 
 
 def pack_contexts(network: ContextNetwork, rows: np.ndarray, facts: dict[str, int]) -> bytes:

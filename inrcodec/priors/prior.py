@@ -53,6 +53,7 @@ class Prior:
     rate: float = 6.7e-4
     facts: tuple[tuple[str, int], ...] = ()
     rates: np.ndarray | None = None
+    arch = "ensemble"  # what starts from it
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

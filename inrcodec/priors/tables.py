@@ -15,7 +15,7 @@ from .context import starting_rows
 from .released import released, sha256
 from .signs import sign_rows
 
-__all__ = ["KINDS", "from_counts", "starting_counts"]
+__all__ = ["KINDS", "from_counts", "learned_counts", "starting_counts"]
 
 SHA256 = "6c3846fd8779a7d0769b06733cd77c28bf651fe1c15ed5347bcad187df9d01f0"
 FILE = "tables_3.npz"
@@ -39,8 +39,13 @@ def starting_counts(kind: str) -> np.ndarray:
     if kind == "sparse":
         return sparse_counts()
     if kind == "learned":
-        return np.concatenate([starting_rows(), sign_rows(), shift_counts()])
+        return learned_counts(starting_rows())
     return released(FILE, digest, SHA256)[kind].astype(np.int64)
+
+
+def learned_counts(rows: np.ndarray) -> np.ndarray:
+    """Starting counts of learned contexts whose magnitudes have these rows, int64 [N_LEARNED_CONTEXTS, N_SYMBOLS]."""
+    return np.concatenate([rows, sign_rows(), shift_counts()])
 
 
 def sparse_counts() -> np.ndarray:

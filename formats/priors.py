@@ -1,0 +1,46 @@
+"""Priors of either kind by their path, or by the id that an .inr file names: .inp files and contexts, .npz."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from inrcodec.formats.prior_file import ID_BYTES, id_bytes, read_prior
+
+from inrcodec.errors import FormatError
+from inrcodec.priors import context_file
+from inrcodec.priors.context_file import ContextFile
+from inrcodec.priors.prior import Prior
+
+__all__ = ["find_prior", "read_any_prior"]
+
+FOLDERS = "INRCODEC_PRIORS"  # folders with priors, as PATH has those of programs
+
+
+def read_any_prior(path: str | os.PathLike[str]) -> Prior | ContextFile:
+    """Raises FormatError, UnsupportedError, with the path in front; OSError."""
+    with open(path, "rb") as file:
+        magic = file.read(len(context_file.MAGIC))
+    return context_file.read_contexts(path) if magic == context_file.MAGIC else read_prior(path)
+
+
+def find_prior(wanted: int) -> Prior | ContextFile | None:
+    """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names."""
+    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        for path in sorted(p for p in Path(folder).glob("*") if p.suffix in (".inp", ".npz")):
+            if not path.is_file() or not os.access(path, os.R_OK):  # a folder, a pipe, another's
+                continue
+            if path.suffix == ".npz":
+                try:
+                    contexts = context_file.read_contexts(path)
+                except FormatError:  # somebody's arrays
+                    continue
+                if contexts.id == wanted:
+                    return contexts
+                continue
+            with open(path, "rb") as file:  # the id stands at the end, so that the others need not be read
+                file.seek(max(0, file.seek(0, os.SEEK_END) - ID_BYTES - 4))
+                if file.read(ID_BYTES) != id_bytes(wanted):
+                    continue
+            return read_prior(path)
+    return None
