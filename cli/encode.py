@@ -254,8 +254,9 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
         if how.verbose:
             h = made.header
             cells = f"{h.field.segments} segments" if h.field.segments else f"cells {'x'.join(map(str, h.cells[::-1]))}"
+            levels = f"{len(h.levels) + 1} level{'s' * bool(h.levels)}"
             say(f"  {h.field.arch} {h.field.body}, {cells}, coder {h.coder}, "
-                f"{len(h.levels) + 1} levels, {made.metadata_bytes} bytes of metadata")  # fmt: skip
+                f"{levels}, {made.metadata_bytes} bytes of metadata")  # fmt: skip
 
 
 def _read_prior(path: str | None) -> Prior | ContextFile | None:

@@ -81,9 +81,22 @@ def _lines(source: str, meta: SignalMeta | None) -> OnStep:
 
 
 def telling_stages(source: str, then: OnStep | None) -> OnStep:
-    """A callback that says a line for every stage of the effort ladder that is over, and hands on what it hears."""
+    """A callback that says a line for the first choice of codes and for every stage of the effort ladder that is over,
+    and hands on what it hears."""
+    began, seen = time.monotonic(), list[float]()  # PSNR of the first codes, as they become better
 
     def on_step(step: Progress) -> None:
+        nonlocal began
+        if step.stage == "codes" and step.n_bytes is None:
+            if step.step == 0:
+                began = time.monotonic()
+            elif step.psnr_db is not None and step.psnr_db not in seen:
+                seen.append(step.psnr_db)
+            if step.step == step.n_steps - 1 and seen:
+                by_look = " → ".join(f"{db:.2f}" for db in seen)
+                say(
+                    f"{Path(source).name}: codes: {by_look} dB with the network in mind, in {time.monotonic() - began:.1f} s"
+                )
         if step.gain is not None and step.n_bytes is not None:
             chosen = f"{step.choice}, {-100 * step.gain:.1f} %" if step.choice else "nothing better"
             say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ def test_the_figures_said_are_those_of_the_file(cli: Cli) -> None:
     assert f"{8 * n / 512**2:.2f} bpp" in said
     assert f"{quality('camera.inr', 'camera.png'):.1f} dB" in said
     assert "cells" in said
+    first, last = re.search(r"codes: ([\d.]+) → ([\d.]+) dB", said).groups()
+    assert float(first) < float(last)
 
 
 def test_tune_psnr_beats_perceptual_in_psnr_at_equal_bytes(cli: Cli) -> None:
