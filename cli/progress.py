@@ -93,10 +93,8 @@ def telling_stages(source: str, then: OnStep | None) -> OnStep:
             elif step.psnr_db is not None and step.psnr_db not in seen:
                 seen.append(step.psnr_db)
             if step.step == step.n_steps - 1 and seen:
-                by_look = " → ".join(f"{db:.2f}" for db in seen)
-                say(
-                    f"{Path(source).name}: codes: {by_look} dB with the network in mind, in {time.monotonic() - began:.1f} s"
-                )
+                by_look, spent = " → ".join(f"{db:.2f}" for db in seen), time.monotonic() - began
+                say(f"{Path(source).name}: codes: {by_look} dB with the network in mind, in {spent:.1f} s")
         if step.gain is not None and step.n_bytes is not None:
             chosen = f"{step.choice}, {-100 * step.gain:.1f} %" if step.choice else "nothing better"
             say(
