@@ -69,7 +69,7 @@ def prepare(photos: Path, cache: Path, tune: str) -> None:
         for size, n in SIZES:
             for i in range(n):
                 place, corner = rng.uniform(), rng.uniform(size=2)
-                out = cache / f"{path.stem}-{size}-{i}.npz"
+                out = cache / f"{path.stem}-{size}-{i}.{tune}.npz"
                 if out.exists():
                     continue
                 picture = Image.open(path).convert("RGB")
@@ -86,7 +86,7 @@ def prepare(photos: Path, cache: Path, tune: str) -> None:
 
 def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
     """detail, wanted: float16 [H, W, 3] in local steps; relative: the local step in that of the file, float16 [H, W];
-    condition; facts: step of the file, mean squared error, whether perceptual."""
+    condition; facts: step of the file, mean squared error."""
     meta = SignalMeta("image", samples.shape[:2], 3, "u1", "rgb")
     settings = EncodeSettings(tune=tune)
     grid = Grid.fitting(meta.shape)
@@ -346,7 +346,7 @@ def main() -> None:
     cache = asked.cache or asked.out.with_name(f"{asked.photos.name}-{asked.tune}")
     prepare(asked.photos, cache, asked.tune)
     data, held = [], []
-    for path in sorted(cache.glob("*.npz")):
+    for path in sorted(cache.glob(f"*.{asked.tune}.npz")):
         with np.load(path) as archive:
             (held if any(h in path.stem for h in HELD_OUT) else data).append({k: archive[k] for k in archive.files})
     print(f"{len(data)} coded pictures and {len(held)} held out", flush=True)

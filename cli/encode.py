@@ -262,9 +262,9 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
 def _read_prior(path: str | None) -> Prior | ContextFile | None:
     if path is None:
         return None
-    from inrcodec.formats.priors import read_any_prior
+    from inrcodec.formats.priors import read_prior
 
-    return read_any_prior(path)
+    return read_prior(path)
 
 
 def _check_search(arch: str | None, partition: str | None, options: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ COMMANDS = {
     "verify": ("verify", "Check every byte and every weight of .inr files."),
     "compare": ("compare", "Measure one picture or sound against another."),
     "search": ("search", "Find the width and depth that suit an ensemble's networks."),
-    "prior": ("prior", "Train a network that ensembles start from, or look at one."),
+    "prior": ("prior", "Train what ensembles start from, or contexts of pictures; look at one."),
     "bench": ("bench", "Measure pictures beside other codecs."),
 }
 

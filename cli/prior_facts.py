@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inrcodec.formats.priors import read_any_prior
+from inrcodec.formats.priors import read_prior
 
 from inrcodec.entropy import TABLE_SETS
 from inrcodec.entropy.exact import N_COLOURS, POSITIONS
@@ -17,7 +17,7 @@ __all__ = ["prior_facts"]
 
 def prior_facts(path: str) -> tuple[dict[str, Any], str]:
     """Facts of a file of any kind of prior, and the lines that say them."""
-    prior = read_any_prior(path)
+    prior = read_prior(path)
     facts: dict[str, Any] = {"file": path, "bytes": Path(path).stat().st_size}
     if isinstance(prior, ContextFile):
         facts |= _context_facts(prior)

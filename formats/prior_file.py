@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from typing import Any
@@ -16,11 +15,11 @@ from inrcodec.formats.container import FRAME_BYTES, chunk
 from inrcodec.formats.header import BODIES, KINDS
 from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_values, unpack_values
 
-from inrcodec.errors import FormatError, UnsupportedError
+from inrcodec.errors import FormatError
 from inrcodec.frames import decompress
 from inrcodec.priors.prior import MAX_LEARNED, MAX_RATES, MAX_ROUNDS, METHODS, Prior
 
-__all__ = ["ID_BYTES", "MAGIC", "id_bytes", "pack_prior", "read_prior", "unpack_prior"]
+__all__ = ["ID_BYTES", "MAGIC", "MAX_FILE_BYTES", "id_bytes", "pack_prior", "unpack_prior"]
 
 MAGIC = b"\x89INP\r\n\x1a\n"
 VERSION = (1, 0)
@@ -75,18 +74,6 @@ def unpack_prior(data: bytes) -> Prior:
     if done != id_bytes(prior.id):
         raise FormatError("prior file: weights do not match their hash")
     return prior
-
-
-def read_prior(path: str | os.PathLike[str]) -> Prior:
-    """Raises FormatError, UnsupportedError, with the path in front; OSError."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise FormatError(f"prior file of more than {MAX_FILE_BYTES:,} bytes")
-        return unpack_prior(data)
-    except (FormatError, UnsupportedError) as error:
-        raise type(error)(f"{os.fsdecode(path)}: {error}") from None
 
 
 def _pack_head(p: Prior) -> bytes:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from inrcodec.formats.prior_file import ID_BYTES, id_bytes, read_prior
+from inrcodec.formats.prior_file import ID_BYTES, MAX_FILE_BYTES, id_bytes, unpack_prior
 
-from inrcodec.errors import FormatError
+from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.priors import context_file
 from inrcodec.priors.context_file import ContextFile
 from inrcodec.priors.prior import Prior
 
-__all__ = ["find_prior", "read_any_prior"]
+__all__ = ["find_prior", "read_prior"]
 
 FOLDERS = "INRCODEC_PRIORS"  # folders with priors, as PATH has those of programs
 
 
-def read_any_prior(path: str | os.PathLike[str]) -> Prior | ContextFile:
+def read_prior(path: str | os.PathLike[str]) -> Prior | ContextFile:
     """Raises FormatError, UnsupportedError, with the path in front; OSError."""
-    with open(path, "rb") as file:
-        magic = file.read(len(context_file.MAGIC))
-    return context_file.read_contexts(path) if magic == context_file.MAGIC else read_prior(path)
+    with open(path, "rb") as file:  # once: it may be a pipe
+        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        if len(data) > MAX_FILE_BYTES:
+            raise FormatError(f"prior file of more than {MAX_FILE_BYTES:,} bytes")
+        if data.startswith(context_file.MAGIC):
+            return context_file.unpack_contexts(data)
+        return unpack_prior(data)
+    except (FormatError, UnsupportedError) as error:
+        raise type(error)(f"{os.fsdecode(path)}: {error}") from None
 
 
 def find_prior(wanted: int) -> Prior | ContextFile | None:
@@ -32,10 +39,10 @@ def find_prior(wanted: int) -> Prior | ContextFile | None:
                 continue
             if path.suffix == ".npz":
                 try:
-                    contexts = context_file.read_contexts(path)
-                except FormatError:  # somebody's arrays
+                    contexts = read_prior(path)
+                except (FormatError, UnsupportedError):  # somebody's arrays
                     continue
-                if contexts.id == wanted:
+                if isinstance(contexts, ContextFile) and contexts.id == wanted:
                     return contexts
                 continue
             with open(path, "rb") as file:  # the id stands at the end, so that the others need not be read

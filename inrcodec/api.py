@@ -24,7 +24,17 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
     from .priors.context_file import ContextFile
     from .priors.prior import Prior
 
-__all__ = ["Encoded", "InrError", "Reader", "compare", "encode", "encode_signal", "keep_metadata", "open"]
+__all__ = [
+    "Encoded",
+    "InrError",
+    "Reader",
+    "compare",
+    "encode",
+    "encode_signal",
+    "keep_metadata",
+    "open",
+    "settings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,21 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
 
     source: a path, a Signal, a PIL image, or an array: uint8/uint16 [H, W] or [H, W, 1…4] is a picture, with
     sample_rate_hz [N] or [N, C] is a sound, anything else of 1 to 3 axes (and channels) plain numbers.
-    settings: fields of EncodeSettings; prior may be a path. Raises ValueError, OSError, InrError.
+    settings: as for settings_of. Raises ValueError, OSError, InrError.
 
     >>> import numpy as np
     >>> data = encode(np.zeros((32, 48, 3), np.uint8), quality=60)
     >>> open(data).decode().shape
     (32, 48, 3)
     """
+    made = settings_of(**settings)
+    signal = as_signal(source, sample_rate_hz=sample_rate_hz)
+    return encode_signal(keep_metadata(signal, metadata), made).data
+
+
+def settings_of(**settings: Any) -> EncodeSettings:
+    """Fields of EncodeSettings, with what goes without saying: prior may be a path, grid a number, and a label map, a
+    partition or a prior says what --arch it is for. Raises ValueError, OSError, InrError."""
     allowed = {f.name for f in fields(EncodeSettings)}
     unknown = set(settings) - allowed
     if unknown:
@@ -60,17 +78,16 @@ def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **set
     if settings.get("segments") is not None:
         settings.setdefault("partition", "segments")
     if isinstance(prior := settings.get("prior"), str | os.PathLike):
-        from .formats.priors import read_any_prior
+        from .formats.priors import read_prior
 
-        settings["prior"] = read_any_prior(prior)
+        settings["prior"] = read_prior(prior)
     if settings.get("prior") is not None:
         settings.setdefault("arch", settings["prior"].arch)
     elif settings.get("partition") is not None:  # one that is asked for is one into networks
         settings.setdefault("arch", "ensemble")
     if isinstance(settings.get("grid"), int):
         settings["grid"] = str(settings["grid"])
-    signal = as_signal(source, sample_rate_hz=sample_rate_hz)
-    return encode_signal(keep_metadata(signal, metadata), EncodeSettings(**settings)).data
+    return EncodeSettings(**settings)
 
 
 def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | None = None) -> Encoded:
@@ -289,11 +306,11 @@ class Reader:
         wanted, given = self.header.field.prior, self._given
         if not wanted:
             return None
-        from .formats.priors import find_prior, read_any_prior
+        from .formats.priors import find_prior, read_prior
 
         if given is None:
             return find_prior(wanted)
-        return read_any_prior(given) if isinstance(given, str | os.PathLike) else given
+        return read_prior(given) if isinstance(given, str | os.PathLike) else given
 
     @cached_property
     def _weights(self) -> Weights:

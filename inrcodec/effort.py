@@ -64,8 +64,10 @@ class Search:
         base = self._first()
         if self._reference is not base.trial:  # the local steps that errors are measured in
             self._reference, base = base.trial, replace(base, distortion=None)
+        spent = time.monotonic() - self._began
+        self.on_step(Progress("file", 1, 1, base.trial.quality_db, n_bytes=base.n_bytes, seconds=spent))
         self._tried.add((base.trial.field.grid.name, base.trial.field.spec.synthesis))
-        self._trial_s = (time.monotonic() - self._began) / self._n_trials
+        self._trial_s = spent / self._n_trials
         best = self._climb(base)
         if self._has_target and best is not base:
             best = self._met_again(best, base)

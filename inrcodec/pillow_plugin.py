@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
-from .api import Reader, encode_signal
+from .api import Reader, encode_signal, settings_of
 from .errors import InrError
 from .formats.container import MAGIC
 from .formats.memory import from_pil
@@ -127,7 +127,9 @@ def _mode(meta: SignalMeta) -> str:
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = image.encoderinfo
-    settings = EncodeSettings(**{f.name: options[f.name] for f in fields(EncodeSettings) if f.name in options})
+    names = [f.name for f in fields(EncodeSettings) if f.name in options]
+    with _as_oserror():
+        settings = settings_of(**{name: options[name] for name in names})
     signal = from_pil(_convertible(image))
     metadata = {
         "icc": options.get("icc_profile", image.info.get("icc_profile")),

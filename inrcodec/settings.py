@@ -79,7 +79,7 @@ class EncodeSettings:
         if (prior := self.prior) is not None and prior.arch == "ensemble" != self.arch:
             raise ValueError("--prior needs --arch ensemble: it is of networks")
         if prior is not None and prior.body == "cosine" and (self.arch, self.body_or_default) != (prior.arch, "cosine"):
-            raise ValueError("--prior needs --body cosine: it is of contexts")
+            raise ValueError("--prior is of contexts, which --arch multihead --body cosine has alone")
         if self.segments is not None and self.partition != "segments":
             raise ValueError("--segments needs --partition segments")
         if self.prior is not None and self.partition == "segments":

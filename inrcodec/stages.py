@@ -123,7 +123,7 @@ def _looks(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
     if not (best.field.spec.dependent and best.field.spec.synthesis):
         return ()
     longer = replace(best.candidate, fitted=replace(best.candidate.fitted, looks=MORE_LOOKS))
-    return (Rival(f"{MORE_LOOKS} looks", lambda: longer),)
+    return (Rival(f"{MORE_LOOKS} of them", lambda: longer),)
 
 
 # In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best
@@ -133,6 +133,6 @@ STAGES = {
         Stage("network", 2, _network),
         Stage("cells", 7, _cells),
         Stage("shape", 9, _shape),
-        Stage("codes", 7, _looks),
+        Stage("looks", 7, _looks),
     )
 }

@@ -71,8 +71,12 @@ def test_the_figures_said_are_those_of_the_file(cli: Cli) -> None:
     assert f"{8 * n / 512**2:.2f} bpp" in said
     assert f"{quality('camera.inr', 'camera.png'):.1f} dB" in said
     assert "cells" in said
-    first, last = re.search(r"codes: ([\d.]+) → ([\d.]+) dB", said).groups()
-    assert float(first) < float(last)
+    line = re.search(r"codes: ([\d,]+) bytes, ([\d.]+) → ([\d.]+) → ([\d.]+) dB .* worth (\d+)%, in", said)
+    assert line, said
+    size, *steps, worth = line.groups()
+    assert 0 <= int(size.replace(",", "")) - n <= 2  # before the quality was written into it
+    assert steps == sorted(steps)
+    assert 2 < int(worth) < 20
 
 
 def test_tune_psnr_beats_perceptual_in_psnr_at_equal_bytes(cli: Cli) -> None:

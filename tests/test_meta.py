@@ -14,7 +14,7 @@ from command_line import interrupted
 from inrcodec.cli.failures import run_command
 from inrcodec.cli.main import inrcodec as command
 from inrcodec.formats.files import write_signal
-from inrcodec.formats.prior_file import read_prior
+from inrcodec.formats.prior_file import unpack_prior
 
 from inrcodec import api
 from inrcodec.errors import FormatError
@@ -248,7 +248,7 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(
     assert "goes on at step 2 of 3" in said
     assert "10 of 12 weights and all 5 biases kept" in said  # as the papers count: .2 of 2·4 + 4·1 are gone
     assert run_command(command, [*options, "-o", "q.inp"]) == 0
-    assert read_prior("p.inp").id == read_prior("q.inp").id
+    assert unpack_prior(Path("p.inp").read_bytes()).id == unpack_prior(Path("q.inp").read_bytes()).id
 
 
 def test_the_command_trains_resumes_and_describes(
@@ -268,9 +268,9 @@ def test_the_command_trains_resumes_and_describes(
     assert run_command(command, [*options, "-o", "q.inp"]) == 2
     assert "-f starts anew" in capsys.readouterr().err
     assert run_command(command, [*options, "-o", "q.inp", "-f"]) == 0
-    assert read_prior("p.inp").id == read_prior("q.inp").id
+    assert unpack_prior(Path("p.inp").read_bytes()).id == unpack_prior(Path("q.inp").read_bytes()).id
     assert run_command(command, [*options, "-o", "parts.inp", "--partition", "2"]) == 0
-    parts = read_prior("parts.inp")
+    parts = unpack_prior(Path("parts.inp").read_bytes())
     assert (parts.patch, parts.rates.shape) == ((8, 8), (3, parts.n_parameters))
     assert run_command(command, ["encode", "a.png", "-o", "parts.inr", "--prior", "parts.inp", "--quiet"]) == 0
     assert run_command(command, ["verify", "parts.inr", "--prior", "parts.inp", "--quiet"]) == 0
@@ -284,7 +284,7 @@ def test_the_command_trains_resumes_and_describes(
         assert run_command(command, ["verify", f"{method}.inr", "--prior", f"{method}.inp", "--quiet"]) == 0
     assert run_command(command, ["prior", "info", "p.inp", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["kept"], facts["method"]) == (read_prior("p.inp").kept, "maml")
+    assert (facts["kept"], facts["method"]) == (unpack_prior(Path("p.inp").read_bytes()).kept, "maml")
     assert (facts["weights_kept"], facts["weights"], facts["biases"]) == (33, 2 * 6 + 6 * 6 + 6 * 3, 6 + 6 + 3)
     assert run_command(command, ["prior", "info", "p.inp"]) == 0
     assert "33 of 66 weights, all 15 biases" in capsys.readouterr().out

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Never
 
 import numpy as np
 import pytest
@@ -63,8 +67,16 @@ def test_they_are_found_among_other_arrays(folder: Path, monkeypatch: pytest.Mon
     assert run_command(command, ["verify", "a.inr"]) == 4
 
 
-def test_every_effort_uses_them(folder: Path) -> None:
-    """What stages try is coded, and decoded, as the first candidate is."""
+def test_every_effort_uses_them_and_nothing_asks_for_the_released_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stages try is chosen, priced, coded and decoded as the first candidate is."""
+
+    def refuse(*_: object) -> Never:
+        raise AssertionError("the released contexts")
+
+    monkeypatch.setattr("inrcodec.priors.context._load", refuse)
+    monkeypatch.setattr("inrcodec.priors.networks.context_network", refuse)
     for effort in (1, 5, 9):
         data = inrcodec.encode("a.png", prior="c.npz", effort=effort, entropy="range")
         file = api.open(data, prior=fuzz.CONTEXTS)
@@ -94,8 +106,8 @@ def test_zstd_has_no_contexts_and_its_files_need_none(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--arch", "ensemble"], "it is of contexts"),
-        (["--body", "siren"], "it is of contexts"),
+        (["--arch", "ensemble"], "is of contexts"),
+        (["--body", "siren"], "is of contexts"),
         (["--entropy", "zstd"], "zstd has no contexts"),
         (["--search", "s.json"], "--search and --prior"),
     ],
@@ -112,9 +124,9 @@ def test_what_does_not_go_with_them_is_refused(
 
 def test_signals_of_other_axes_are_refused() -> None:
     tone, volume = np.zeros((400, 1), np.float32), np.zeros((4, 5, 6))
-    with pytest.raises(ValueError, match="1 axes; the prior is of contexts"):
+    with pytest.raises(ValueError, match="sound: the prior is of contexts"):
         inrcodec.encode(tone, sample_rate_hz=8000, prior=fuzz.CONTEXTS)
-    with pytest.raises(ValueError, match="3 axes; the prior is of contexts"):
+    with pytest.raises(ValueError, match="array: the prior is of contexts"):
         inrcodec.encode(volume, prior=fuzz.CONTEXTS)
     values = header_values(SOUND)
     values[4] += [0, 5]
@@ -130,6 +142,52 @@ def test_a_prior_of_the_other_kind_with_the_id_asked_for_is_refused(folder: Path
     impostor = SimpleNamespace(id=header.field.prior, arch="ensemble", body="siren")
     with pytest.raises(UnsupportedError, match="needs prior"):
         codec.Decoder(header, max_samples=2**20, prior=impostor)
+
+
+HEADERS = ["{'descr': '<i4', (", "if x:\n  a\n b\n", "{'descr': '<i4', 'fortran_order': False, 'shape': (10**30,), }"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_arrays_that_numpy_cannot_read_are_damage(folder: Path, header: str) -> None:
+    """What is in the way in a folder of priors is passed over, too."""
+    with zipfile.ZipFile("x.npz", "w") as archive:
+        raw = header.encode() + b"\n"
+        archive.writestr("first.npy", b"\x93NUMPY\x01\x00" + len(raw).to_bytes(2, "little") + raw)
+    for line in (["encode", "a.png", "--prior", "x.npz"], ["prior", "info", "x.npz"]):
+        assert run_command(command, line) == 2
+
+
+def test_a_compression_that_ends_badly_is_damage(folder: Path) -> None:
+    with zipfile.ZipFile("x.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("first.npy", bytes(range(256)) * 9)
+    data = bytearray(Path("x.npz").read_bytes())
+    data[45:60] = bytes(15)
+    Path("x.npz").write_bytes(bytes(data))
+    assert run_command(command, ["prior", "info", "x.npz"]) == 2
+
+
+@pytest.mark.parametrize("name", ["place", "bias"])
+def test_sums_beyond_what_is_exact_are_refused_of_the_most_negative_number_too(name: str) -> None:
+    network = fuzz.CONTEXTS.network
+    lowest = np.iinfo(np.int32).min
+    place, bias = network.place.copy(), (network.bias[0].copy(), network.bias[1])
+    (place if name == "place" else bias[0]).flat[0] = lowest
+    with pytest.raises(ValueError, match="may not be exact"):
+        replace(network, place=place, bias=bias)
+
+
+def test_a_prior_may_come_through_a_pipe(folder: Path) -> None:
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_bytes, args=(OWN,))
+    writer.start()
+    assert run_command(command, ["encode", "a.png", "--prior", "pipe", "--quiet"]) == 0
+    writer.join()
+
+
+def test_pillow_writes_under_them(folder: Path) -> None:
+    inrcodec.register_pillow_opener()
+    Image.open("a.png").save("b.inr", prior="c.npz", entropy="range")
+    assert Path("b.inr").read_bytes() == inrcodec.encode("a.png", prior="c.npz", entropy="range")
 
 
 def test_an_array_of_two_axes_may_have_them() -> None:

@@ -11,7 +11,8 @@ import pytest
 from inrcodec.cli.failures import run_command
 from inrcodec.cli.main import inrcodec as command
 from inrcodec.formats.files import write_signal
-from inrcodec.formats.prior_file import MAGIC, pack_prior, read_prior, unpack_prior
+from inrcodec.formats.prior_file import MAGIC, pack_prior, unpack_prior
+from inrcodec.formats.priors import read_prior
 
 import inrcodec
 from inrcodec import api

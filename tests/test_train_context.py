@@ -25,7 +25,7 @@ from inrcodec.entropy.tables import AdaptiveTables
 from inrcodec.errors import FormatError
 from inrcodec.priors import context, train_context
 from inrcodec.priors.context import context_network
-from inrcodec.priors.context_file import FACTS, pack_contexts, read_contexts, unpack_contexts
+from inrcodec.priors.context_file import FACTS, pack_contexts, unpack_contexts
 from inrcodec.priors.signs import sign_network
 from inrcodec.quantize import rate_optimal
 from inrcodec.stream import TensorLayout
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(picture: I
 
 def test_the_released_file_is_read_and_known(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(inrcodec.__file__).parent / "priors" / context.FILE
-    read = read_contexts(path)
+    read = unpack_contexts(Path(path).read_bytes())
     assert read.sha256 == context.SHA256
     assert np.array_equal(read.rows, context.starting_rows())
     assert run_command(command, ["prior", "info", str(path)]) == 0
@@ -205,7 +205,7 @@ def folder(tmp_path: Path, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 def test_the_command_trains_and_describes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(command, [*OPTIONS, "c.npz", "--progress"]) == 0
     said = capsys.readouterr().err
-    made = read_contexts("c.npz")
+    made = unpack_contexts(Path("c.npz").read_bytes())
     assert "c.npz: record 0/8" in said
     assert f"c.npz: contexts {made.sha256[:16]}…" in said
     assert "of those learned from" in said  # one picture: none is held out
@@ -233,7 +233,7 @@ def test_an_interrupted_training_says_what_is_kept_and_goes_on(
     assert run_command(command, [*OPTIONS, "c.npz"]) == 0
     assert "goes on at step 2 of 3" in capsys.readouterr().err
     assert run_command(command, [*OPTIONS, "d.npz"]) == 0
-    assert read_contexts("c.npz").sha256 == read_contexts("d.npz").sha256
+    assert unpack_contexts(Path("c.npz").read_bytes()).sha256 == unpack_contexts(Path("d.npz").read_bytes()).sha256
 
 
 @pytest.mark.parametrize(

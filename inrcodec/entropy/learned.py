@@ -84,9 +84,9 @@ class ContextNetwork:
     def __post_init__(self) -> None:
         """Raises ValueError where a sum could leave the whole numbers that float32 holds exactly."""
         inputs = (_LARGEST_FEATURE, self.limit, self.limit)
-        largest = (np.abs(self.place).max(), np.abs(self.bias[0]).max(), np.abs(self.bias[1]).max())
+        largest = (int(np.abs(b.astype(np.int64)).max(initial=0)) for b in (self.place, *self.bias))
         for w, x, b in zip(self.weights, inputs, largest, strict=True):
-            if int(np.abs(w.astype(np.int64)).sum(-1).max()) * x + int(b) >= EXACT:
+            if int(np.abs(w.astype(np.int64)).sum(-1).max()) * x + b >= EXACT:
                 raise ValueError("context network: sums may not be exact")
 
     def classes(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:

@@ -44,4 +44,4 @@ class ContextualField(CosineField):
 
 def _check_axes(signal: SignalMeta) -> None:
     if len(signal.shape) != 2:
-        raise ValueError(f"{signal.kind} of {len(signal.shape)} axes; the prior is of contexts, which are for pictures")
+        raise ValueError(f"{signal.kind}: the prior is of contexts, which are for pictures and arrays of two axes")

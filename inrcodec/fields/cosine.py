@@ -193,13 +193,13 @@ class CosineField(Field):
         for left in reversed(range(looks)):
             del scaled  # large pictures: one at a time
             on_step(Progress("codes", n - 3 - 2 * left, n, db))
-            scaled, helped, error = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            scaled, saved, error = self._heeding(fitted, quantiser, spline, (*codes, heads))
             db = -10 * log10(max(error, 1e-12) / self.signal.n_values)
-            on_step(Progress("codes", n - 2 - 2 * left, n, db))
+            on_step(Progress("codes", n - 2 - 2 * left, n, db, saved=saved))
             heads = reconsidered(heads, scaled, layout, trade)
-            if self.spec.deltas and (fitted.looks >= DELTAS_AFTER_EACH or not helped or not left):
+            if self.spec.deltas and (fitted.looks >= DELTAS_AFTER_EACH or saved <= 0 or not left):
                 codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
-            if not helped:
+            if saved <= 0:
                 break
         on_step(Progress("codes", n - 1, n, db))
         return (*codes, heads)
@@ -356,10 +356,10 @@ class CosineField(Field):
 
     def _heeding(
         self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None, codes: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, bool, float]:
+    ) -> tuple[np.ndarray, float, float]:
         """The exact heads less what the network adds to those of these codes (Tuning.heed of it), in their steps,
-        float32: what codes near to these should come to. And whether what it adds brings these nearer to the exact
-        heads; if not, the exact ones. And the squared error of the samples, summed."""
+        float32: what codes near to these should come to; the exact ones where what it adds brings these no nearer.
+        By how much it does, in squared steps. And the squared error of the samples, summed."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         weights = self.dequantize(codes, quantiser)
@@ -378,9 +378,8 @@ class CosineField(Field):
             return before, float(np.square(error).sum()), float(np.square(error * unit).sum())
 
         before, after, squared = (sum(errors) for errors in zip(*in_threads(look, self._runs()), strict=True))
-        if after < before:
-            return scaled, True, squared
-        return self._scaled(fitted, quantiser, spline), False, squared
+        saved = before - after
+        return scaled if saved > 0 else self._scaled(fitted, quantiser, spline), saved, squared
 
     def _analyse_samples(self, samples: np.ndarray, spline: np.ndarray | None, rows: slice) -> np.ndarray:
         """Heads of a run of cells of the first axis: the projection of what the smooth level leaves of the samples."""
