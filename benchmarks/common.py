@@ -22,6 +22,7 @@ from inrcodec.bench import PEAK, Point
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "bench-cache.json"  # build/ is ignored by git
+SLOW_EFFORT = 7  # from here on a file takes a minute
 
 
 @dataclass

@@ -9,12 +9,10 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
-from common import Run, file_digest, read_table, say, signed, source_digest, table
+from common import SLOW_EFFORT, Run, file_digest, read_table, say, signed, source_digest, table
 
 from inrcodec.bench import WINDOWS, Comparison, Point, compare, labels, load_picture, mean_rows, measure
 from inrcodec.peers import Codec, available_peers, ours, peer
-
-SLOW_EFFORT = 7  # from here on a file takes a minute
 
 
 def psnr_section(run: Run) -> str:

@@ -8,11 +8,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from common import Run, inrcodec_program, say, table, timed
+from common import SLOW_EFFORT, Run, inrcodec_program, say, table, timed
 
 from inrcodec.bench import load_picture, measure
 from inrcodec.metrics import psnr
 from inrcodec.peers import available_peers, ours, peer
+from inrcodec.settings import EncodeSettings
 
 PILLOW = "import sys; from PIL import Image; Image.open(sys.argv[1]).convert('RGB').save(sys.argv[2]{})"
 PEER_OPTIONS = {
@@ -34,7 +35,8 @@ def speed_section(run: Run) -> str:
     return (
         f"{run.pictures[0].name}, {size}. Whole processes, from and to files, program start included; medians of "
         f"{run.repeats}. Peers are a Python process with Pillow.\n\n{processes}\n"
-        f"Calls in one process, array to bytes and back, one call to warm up; medians of {run.repeats}.\n\n{calls}"
+        f"Calls in one process, array to bytes and back, one call to warm up; medians of {run.repeats}, from -e {SLOW_EFFORT}"
+        f" on one call.\n\n{calls}"
     )
 
 
@@ -125,12 +127,16 @@ def _processes(run: Run, photo: Path) -> list[tuple[str, str, str]]:
 
 
 def _calls(run: Run, picture: np.ndarray) -> list[tuple[str, str, str, str]]:
-    codecs = [(ours("perceptual"), 75.0), (ours("psnr"), 75.0)]
-    codecs += [(peer(name), IN_PROCESS_QUALITY[name]) for name in available_peers()]
+    usual = EncodeSettings.effort
+    efforts = {e: run.repeats if e < SLOW_EFFORT else 1 for e in (usual, *run.efforts)}
+    codecs = [(ours(tune, effort=e), 75.0, n) for e, n in efforts.items() for tune in ("perceptual", "psnr")]
+    codecs += [(peer(name), IN_PROCESS_QUALITY[name], run.repeats) for name in available_peers()]
     rows = []
-    for codec, quality in codecs:
+    for codec, quality, n in codecs:
         say(f"  {codec.label}, in process")
-        points = [measure(codec, picture, file="", setting=quality) for _ in range(run.repeats + 1)][1:]
+        if n > 1:
+            measure(codec, picture, file="", setting=quality)
+        points = [measure(codec, picture, file="", setting=quality) for _ in range(n)]
         encode, decode = (median(getattr(p, name) for p in points) for name in ("encode_s", "decode_s"))
         rows.append((f"{codec.label}, {quality:g}", f"{encode:.4f}", f"{decode:.4f}", f"{points[0].n_bytes:,}"))
     return rows
