@@ -35,8 +35,8 @@ def speed_section(run: Run) -> str:
     return (
         f"{run.pictures[0].name}, {size}. Whole processes, from and to files, program start included; medians of "
         f"{run.repeats}. Peers are a Python process with Pillow.\n\n{processes}\n"
-        f"Calls in one process, array to bytes and back, one call to warm up; medians of {run.repeats}, from -e {SLOW_EFFORT}"
-        f" on one call.\n\n{calls}"
+        f"Calls in one process, array to bytes and back, one call to warm up; medians of {run.repeats}, from "
+        f"-e {SLOW_EFFORT} on one call.\n\n{calls}"
     )
 
 
