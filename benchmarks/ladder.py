@@ -18,13 +18,16 @@ from unittest.mock import patch
 import numpy as np
 from common import read_table
 
-from inrcodec.bench import Point, compare, measure_ladder
-from inrcodec.entropy import context, tables
+from inrcodec import api, quantize
+from inrcodec.bench import Point, compare, load_picture, measure_ladder
+from inrcodec.entropy import context, range_coder, tables
+from inrcodec.entropy.context import tile_kind
 from inrcodec.entropy.signs import SignNetwork
 from inrcodec.fields import cosine, sizes, steps
 from inrcodec.peers import ours, peer
 from inrcodec.priors import networks
 from inrcodec.priors.signs import sign_network
+from inrcodec.stream import TensorLayout
 
 SHIPPED = "as shipped"
 LADDER = (20.0, 40.0, 55.0, 70.0, 80.0, 88.0)
@@ -45,6 +48,10 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],
         "codes alone": [_tuned(tune, dependent=False)],
+        "codes alone, sums of neighbours for contexts": [
+            _tuned(tune, dependent=False),
+            *(patch.object(module, "tile_kind", _without_learning) for module in (context, quantize, range_coder)),
+        ],
         "plain rounding": [_tuned(tune, trade_corrected=0.0)],
         "half the trade": [_tuned(tune, trade_corrected=cosine.TUNINGS[tune].trade_corrected / 2)],
         "smooth level as it fits best": [patch.object(cosine, "STIFFNESS", 0.0)],
@@ -60,6 +67,11 @@ def without(name: str, tune: str) -> Iterator[None]:
         for change in changes(tune)[name]:
             stack.enter_context(change)
         yield
+
+
+def _without_learning(layout: TensorLayout) -> str:
+    """Which tile model: no learned contexts, nor signs that are foretold."""
+    return {"learned": "cosine"}.get(kind := tile_kind(layout), kind)
 
 
 def _without_opinion() -> SignNetwork:
@@ -93,12 +105,14 @@ def main() -> None:
         others.append(asked.table.stem)
     tools = asked.only.split(",") if asked.only else [*changes(asked.tune)]
     shipped: dict[int, list[Point]] = {}  # by effort
-    print(f"| {asked.tune} | {' | '.join(others)} | as shipped | encode s | decode s |")
-    print("|---" * (len(others) + 4) + "|")
+    print(f"| {asked.tune} | {' | '.join(others)} | as shipped | encode s | decode s | MAC |")
+    print("|---" * (len(others) + 5) + "|")
+    first = load_picture(asked.photos[0])
     for name, effort in ((n, int(e)) for n in tools for e in asked.effort.split(",")):
         codec = ours(asked.tune, LADDER, effort=effort)
         with without(name, asked.tune):
             found = measure_ladder([codec], asked.photos, with_ssimulacra2=eyes)
+            macs = api.open(codec.encode(first, LADDER[-1])).info()["macs_per_sample"]
         if name == SHIPPED:
             shipped[effort] = [replace(p, codec="shipped") for p in found]
         reference = shipped.get(effort, [])
@@ -109,7 +123,9 @@ def main() -> None:
         ]
         seconds = [sum(times) / len(found) for times in zip(*((p.encode_s, p.decode_s) for p in found), strict=True)]
         label = name if len(asked.effort) == 1 else f"{name}, -e {effort}"
-        print(f"| {label} | {' | '.join(rates)} | {' | '.join(f'{s:.2f}' for s in seconds)} |", flush=True)
+        print(
+            f"| {label} | {' | '.join(rates)} | {' | '.join(f'{s:.2f}' for s in seconds)} | {macs:,.0f} |", flush=True
+        )
 
 
 if __name__ == "__main__":
