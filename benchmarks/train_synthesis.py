@@ -213,13 +213,12 @@ def whole_numbers(net: Net) -> dict[str, np.ndarray]:
 
 
 def released(number: int, net: Net) -> Net:
-    """That network of the package, or one that begins like it where the one of the package sees less."""
+    """That network of the package."""
     units = (INPUT_UNIT, HIDDEN_UNIT, HIDDEN_UNIT)
     with torch.no_grad():
         for i, (found, layer, bias) in enumerate(zip(network(number).layers, net.layers, net.biases, strict=True)):
             scale = 2.0**-found.shift * units[i] / (HIDDEN_UNIT if i < 2 else OUTPUT_UNIT)
-            layer.weight.zero_()
-            layer.weight[:, : found.weights.shape[1]] = torch.from_numpy(found.weights * scale)
+            layer.weight.copy_(torch.from_numpy(found.weights * scale))
             if i == 2:
                 layer.weight[:, net.filters :] *= INPUT_UNIT / HIDDEN_UNIT
             bias.copy_(torch.from_numpy(found.bias * scale / units[i]))

@@ -31,7 +31,7 @@ TUNINGS = {
         heed=1.0,
         shrink=(3, 2),
         first_step=1.0,
-        synthesis=8,
+        synthesis=12,
     ),
     "perceptual": Tuning(
         slope=112,
