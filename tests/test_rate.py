@@ -85,7 +85,7 @@ def test_rate_optimal_codes_cost_less_than_rounded_ones_under_the_same_prices(
     assert np.count_nonzero(chosen) < np.count_nonzero(rounded)
     # a code only shrinks where the error it adds is less than the dearest price times trade
     added = (np.abs(weights) - np.abs(chosen)) ** 2 - (np.abs(weights) - np.abs(rounded)) ** 2
-    assert added.max() <= trade * np.ptp(_bits("time" if n_axes == 1 else "cosine")[:, :3])
+    assert added.max() <= trade * np.ptp(_bits("time" if n_axes == 1 else "cosine", None)[:, :3])
 
 
 def test_codes_saturate_below_the_largest_the_coders_hold() -> None:
