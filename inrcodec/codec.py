@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .entropy import make_coder
 from .errors import FormatError, LimitError, TargetError, UnsupportedError
 from .fields import Field, field_class, make_field
 from .fields.base import OnStep, Weights
+from .fields.budget import larger
 from .grid import Grid, parse_cells
 from .parallel import WorkerKilledError, single_blas
 from .priors.context_file import ContextFile
@@ -62,11 +63,34 @@ def encode(
 def _at_effort(
     signal: Signal, settings: EncodeSettings, n_bytes: Callable[[Stream], int], on_step: OnStep, started: float
 ) -> Stream:
-    spec, grid = _choose(signal, settings)
-    with _threads(spec):
-        field = make_field(spec, signal.meta, grid, settings.prior)
-        fitted = field.fit(widen_alpha(signal.samples, signal.meta), settings, on_step)
-        return Search(signal, settings, Candidate(field, fitted), n_bytes, on_step, started).run()
+    """Networks whose size was guessed from --psnr, and that fall short of it, are fitted anew at larger sizes, while
+    there is time."""
+    tried, best_db, took_s, timed = None, -inf, 0.0, settings
+    more = "--iterations" if settings.prior else "--iterations or --width"
+    for planned in larger(signal.meta, settings):
+        spec, grid = _choose(signal, planned)
+        if (spec, grid) == tried:  # twice the bits did not do for a network one larger
+            continue
+        began = time.monotonic()
+        if tried is not None and settings.time_limit_s is not None:
+            left = settings.time_limit_s - (began - started)
+            if left < took_s:
+                more = "--time-limit"
+                break
+            timed = replace(settings, time_limit_s=max(left, 0.01))
+        tried = spec, grid
+        try:
+            with _threads(spec):
+                field = make_field(spec, signal.meta, grid, settings.prior)
+                fitted = field.fit(widen_alpha(signal.samples, signal.meta), timed, on_step)
+                return Search(signal, settings, Candidate(field, fitted), n_bytes, on_step, started).run()
+        except TargetError as error:
+            if error.best_db is None or spec.body == "cosine":
+                raise
+            best_db, took_s = max(best_db, error.best_db), time.monotonic() - began
+    raise TargetError(
+        f"{settings.psnr_db:g} dB cannot be reached; the best is {best_db:.2f} dB (more {more} may reach more)", best_db
+    )
 
 
 class Decoder:

@@ -36,6 +36,11 @@ class UnsupportedError(InrError):
 
 
 class TargetError(InrError):
-    """No encoding meets the requested size, rate or quality."""
+    """No encoding meets the requested size, rate or quality. best_db: the highest quality found, where one was asked
+    for."""
 
     exit_code = 5
+
+    def __init__(self, message: str, best_db: float | None = None) -> None:
+        super().__init__(message)
+        self.best_db = best_db

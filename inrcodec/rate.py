@@ -35,11 +35,13 @@ def solve_quality(quality_db: Callable[[float], float], wanted_db: float, start:
     return search.run(
         start,
         good=lambda miss: abs(miss) <= QUALITY_TOLERANCE_DB / 2,
-        unreachable=lambda miss: TargetError(
-            f"{wanted_db:g} dB cannot be reached; the best is {wanted_db + miss + QUALITY_TOLERANCE_DB / 2:.2f} dB"
-        ),
+        unreachable=lambda miss: _too_low(wanted_db, wanted_db + miss + QUALITY_TOLERANCE_DB / 2),
         margin=QUALITY_TOLERANCE_DB / 2,
     )
+
+
+def _too_low(wanted_db: float, best_db: float) -> TargetError:
+    return TargetError(f"{wanted_db:g} dB cannot be reached; the best is {best_db:.2f} dB", best_db)
 
 
 def solve_bytes(n_bytes: Callable[[float], int], target: int, start: float) -> float:

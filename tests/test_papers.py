@@ -68,12 +68,14 @@ def test_a_run_keeps_the_sizes_apart_and_shows_the_largest(
     sizes = {"quick": 1, "full": 2, "paper": 3}
     one = experiment.Experiment((1,), "made-up", "A title", "paper's", made, sizes, cost="3 weeks")
     monkeypatch.setattr(runner, "experiments", lambda: [one])
-    for args, shown in ((["--quick"], 1), ([], 2), (["--paper"], 3), (["--quick"], 3)):
+    # the largest, and a stand-in beside the paper's size
+    for args, shown in ((["--quick"], {1}), ([], {2}), (["--paper"], {2, 3}), (["--quick"], {2, 3})):
         monkeypatch.setattr(sys, "argv", ["run.py", *args])
         assert runner.main() == 0
         page = (tmp_path / "papers.md").read_text(encoding="utf-8")
-        assert {n for n in sizes.values() if f"ours, {n} steps" in page} == {shown}
-        assert ("made-up --paper`, estimated 3 weeks" in page) == (shown < 3)
+        assert {n for n in sizes.values() if f"ours, {n} steps" in page} == shown
+        assert (f"| ours, {max(shown)} steps |" in page) and ("stand-in 1 of 1 |" in page) == (3 in shown)
+        assert ("made-up --paper`, estimated 3 weeks" in page) == (3 not in shown)
     assert "| a claim | seen | yes |" in page
     assert set(json.loads((tmp_path / "papers" / "made-up.json").read_text())) == set(sizes)
 
@@ -126,6 +128,7 @@ FEW = {
     "partition-relu": {"shape": (40, 28), "steps": 4},
     "meta-training": META,
     "meta-baselines": META,
+    "meta-signals": META | {"other_levels": (8, 10, 12)},
     "meta-two-step": META | {"seeds": 2, "levels": (10,)},
     "meta-partition": {"size": 16, "short_side": 32, "outer_steps": 2, "look_every": 2, "n_tests": 2},
 }
@@ -313,13 +316,13 @@ def test_rows_and_priors_of_files_are_of_one_size_and_one_code(
     assert [[c for c in made if c[0] == "prior"] for made in (quick, full)] != [[], []]
     assert {c[0] for c in full} == {"prior", "encode", "decode", "search"}
     priors = [{c[c.index("-o") + 1] for c in made if c[0] == "prior"} for made in (quick, full)]
-    assert [len(p) for p in priors] == [2, 2]
+    assert [len(p) for p in priors] == [3, 3]
     assert not priors[0] & priors[1]
     assert [{c[c.index("--prior") + 1] for c in made if "--prior" in c} for made in (quick, full)] == priors
     assert commands("quick") == commands("full") == []
     monkeypatch.setattr(files, "source_digest", lambda: "of another code")
     again = [c[0] for c in commands("full")]
-    assert again.count("prior") == 2
+    assert again.count("prior") == 3
     assert again.count("encode") == sum(bool(x.picture) + bool(x.sound) for x in files.SYSTEMS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from inrcodec import api
 from inrcodec.colour import fit_rotation, rotation
 from inrcodec.errors import TargetError
+from inrcodec.fields.base import OnStep, Progress
 from inrcodec.fields.cosine import CosineField
 from inrcodec.grid import Grid, parse_cells
+from inrcodec.metrics import psnr
 from inrcodec.quantize import _bits, rate_optimal, to_codes
 from inrcodec.rate import solve_bytes, solve_quality
 from inrcodec.settings import EncodeSettings
@@ -20,6 +23,21 @@ from inrcodec.signals import SignalMeta
 from inrcodec.stream import MAX_CODE, TensorLayout
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def compared(data: bytes, picture: np.ndarray) -> float:
+    """PSNR in dB of what a file decodes to."""
+    return psnr(decoded=api.open(data).decode(), original=picture, peak=255)
+
+
+def _counting(fits: list[int]) -> OnStep:
+    """Notes every fit that comes to its end."""
+
+    def on_step(step: Progress) -> None:
+        if step.stage == "fit" and step.step == step.n_steps:
+            fits.append(step.step)
+
+    return on_step
 
 
 @pytest.mark.parametrize("tune", ["psnr", "perceptual"])
@@ -64,6 +82,50 @@ def test_solvers_say_what_cannot_be_reached() -> None:
         solve_quality(lambda _: 20.0, 30, 0.1)
 
 
+BLOCKS = np.random.default_rng(5).integers(0, 256, (12, 10, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+NETWORKS = {  # each with a PSNR that the size guessed for it does not reach in 20 iterations
+    "ensemble": ({"arch": "ensemble"}, 16),
+    "grid": ({"partition": "grid", "grid": 2}, 15),
+    "segments": ({"partition": "segments", "grid": 2}, 15),
+    "relu": ({"body": "relu"}, 12),
+    "siren": ({"body": "siren"}, 13),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_grows_until_it_meets_the_psnr(name: str) -> None:
+    options, wanted = NETWORKS[name]
+    fits: list[int] = []
+    settings = api.settings_of(psnr_db=wanted, iterations=20, **options)
+    encoded = api.encode_signal(api.as_signal(BLOCKS), settings, _counting(fits))
+    assert len(fits) > 1
+    assert wanted <= encoded.quality_db < wanted + 1  # of so small a picture steps jump
+    assert compared(encoded.data, BLOCKS) >= wanted - 5e-4  # the header has thousandths
+
+
+def test_a_size_that_was_asked_for_does_not_grow() -> None:
+    fits: list[int] = []
+    settings = api.settings_of(arch="ensemble", grid=2, width=3, depth=1, psnr_db=30, iterations=5)
+    with pytest.raises(TargetError, match=r"30 dB cannot be reached; .*--iterations"):
+        api.encode_signal(api.as_signal(BLOCKS), settings, _counting(fits))
+    assert len(fits) == 1
+
+
+def test_a_psnr_beyond_the_largest_network_names_what_the_quality_option_reaches() -> None:
+    options = {"body": "relu", "iterations": 20}
+    with pytest.raises(TargetError, match="40 dB cannot be reached") as caught:
+        api.encode(BLOCKS, psnr_db=40, **options)
+    assert caught.value.best_db is not None
+    assert caught.value.best_db >= compared(api.encode(BLOCKS, quality=100, **options), BLOCKS)
+
+
+def test_growing_ends_with_the_time_limit() -> None:
+    started = time.monotonic()
+    with pytest.raises(TargetError, match="more --time-limit may"):
+        api.encode(BLOCKS, arch="ensemble", psnr_db=16, iterations=10**6, time_limit_s=0.5)
+    assert time.monotonic() - started < 3  # torch's first import, and the search for the step
+
+
 def test_a_plateau_of_exact_results_ends_on_its_coarsest_step() -> None:
     step = solve_quality(lambda s: 1000.0 if s < 0.01 else 60.0, 199, 0.1)
     assert 0.005 < step < 0.01
@@ -85,7 +147,7 @@ def test_rate_optimal_codes_cost_less_than_rounded_ones_under_the_same_prices(
     assert np.count_nonzero(chosen) < np.count_nonzero(rounded)
     # a code only shrinks where the error it adds is less than the dearest price times trade
     added = (np.abs(weights) - np.abs(chosen)) ** 2 - (np.abs(weights) - np.abs(rounded)) ** 2
-    assert added.max() <= trade * np.ptp(_bits("time" if n_axes == 1 else "cosine")[:, :3])
+    assert added.max() <= trade * np.ptp(_bits("time" if n_axes == 1 else "cosine", None)[:, :3])
 
 
 def test_codes_saturate_below_the_largest_the_coders_hold() -> None:

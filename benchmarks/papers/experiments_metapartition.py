@@ -63,6 +63,27 @@ def after_three(suite: Suite, state: meta.MetaState, *, times: float = 1.0) -> t
     return float(psnr.mean()), float(psnr.std())
 
 
+def clones_apart(suite: Suite, state: meta.MetaState) -> float:
+    """By how much the gradient of the shared start differs from the sum of those of its clones, each with a start of
+    its own: the root mean square over that of the gradient, in double precision, on the first test crops."""
+    import torch
+
+    clones, n = len(suite.tasks.regions), min(4, len(suite.tests))
+    own, at = (torch.from_numpy(a).double() for a in suite.tasks.networks(suite.tests[:n]))
+    start, rates = (torch.from_numpy(v.copy()).double() for v in (state.values[:1], state.values[1:]))
+    found = []
+    for leaf in (start, start.repeat(n * clones, 1)):
+        leaf.requires_grad_()
+        _, losses = meta.adapt(
+            suite.shape, leaf, values=own, coords=at, rates=list(rates), clones=clones, create_graph=True
+        )  # fmt: skip
+        losses.sum().backward()
+        assert leaf.grad is not None
+        found.append(leaf.grad.sum(0))
+    shared, summed = found
+    return float((shared - summed).norm() / shared.norm())
+
+
 def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
     whole, parted, name = partition_suites(options, sizes)
     end, marks = whole.settings.outer_steps, whole.marks
@@ -74,6 +95,7 @@ def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
             curve[key].append(mean)
         rows.append((m, *(f"{mean:.2f} ± {spread:.2f}" for mean, spread in three)))
     none, test, trained = (curve[k][-1] for k in ("none", "test", "both"))
+    apart = clones_apart(parted, both[end])
     longer = [(f"×{times:g}", *(f"{after_three(suite, alone[end], times=times)[0]:.2f}" for suite in (whole, parted)))
               for times in (1, 1.25, 1.5, 2, 4)]  # fmt: skip
     return Outcome(
@@ -93,6 +115,8 @@ def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
                   falls(curve["none"][::-1])),
             Check("and with the partition in training", " ".join(f"{v:.2f}" for v in curve["both"]),
                   falls(curve["both"][::-1])),
+            Check("the gradient of the shared start is the sum of its clones'", f"apart by {apart:.1e} of it",
+                  apart < 1e-9),
             Check("partition at test is at least as good as none (the paper's claim)", f"{test - none:+.2f} dB",
                   test >= none),
         ),

@@ -27,7 +27,20 @@ from inrcodec.priors import meta
 from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
 from inrcodec.priors.prior import Prior, survivors
 
-__all__ = ["LEVELS", "FaceSizes", "Suite", "fit", "fitted", "level", "photo_suite", "states", "suite_of", "two_step"]
+__all__ = [
+    "FACES",
+    "LEVELS",
+    "FaceSizes",
+    "Suite",
+    "fit",
+    "fitted",
+    "level",
+    "photo_suite",
+    "shorter",
+    "states",
+    "suite_of",
+    "two_step",
+]
 
 CACHE = ROOT / "build" / "papers"
 DEPTH = 3
@@ -62,7 +75,7 @@ class FaceSizes:
     levels: tuple[int, ...] = LEVELS
     corners: bool = False
     seeds: int = 1
-    other_levels: tuple[int, ...] = (8, 10)
+    other_levels: tuple[int, ...] = LEVELS
     others_share: float = 0.5
 
     @property
@@ -70,12 +83,13 @@ class FaceSizes:
         return self.corners
 
 
-QUICK = FaceSizes(outer_steps=400, steps_per_round=60, marks=(0, 200))
+QUICK = FaceSizes(outer_steps=400, steps_per_round=60, marks=(0, 200), other_levels=(8, 10))
 FULL = FaceSizes()
 PAPER = FaceSizes(
     178, 3000, 100, 200, 256, 200.0, 1e-2, 1e-5, 1e-4, 150_000, 30_000, tuple(range(0, 150_000, 25_000)),
     levels=tuple(range(4, 21)), corners=True, seeds=3, other_levels=tuple(range(4, 21)), others_share=1.0,
 )  # fmt: skip
+FACES = {"quick": QUICK, "full": FULL, "paper": PAPER}
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,15 @@ def photo_suite(options: Options, sizes: FaceSizes) -> tuple[Suite, list[np.ndar
     learn, kept, name = photo_split(options, sizes.short_side)
     tests = crops(kept, sizes.n_tests, sizes.size, options.seed)
     return suite_of(options, sizes, "photos", learn, tests), kept, name
+
+
+def shorter(suite: Suite, share: float) -> Suite:
+    """Trained for so much of the steps, and not looked at on the way."""
+    s = suite.settings
+    less = suite.with_(
+        outer_steps=round(s.outer_steps * share), steps_per_round=max(1, round(s.steps_per_round * share))
+    )
+    return replace(less, marks=())
 
 
 def level(suite: Suite, rounds: int) -> int:

@@ -31,7 +31,8 @@ DOCS = ROOT / "docs"
 RESULTS = DOCS / "papers"
 WORK = ROOT / "build" / "papers"
 MODULES = (
-    "enrp", "enrp_sweeps", "search", "multihead", "spectral", "metasparse", "metapartition", "partition", "files",
+    "enrp", "enrp_sweeps", "search", "multihead", "spectral", "metasparse", "metasignals", "metapartition", "partition",
+    "files",
 )  # fmt: skip
 N_ROWS = 21  # of the summary; row 0 is the comparison as codecs, which ends the page
 
@@ -134,6 +135,8 @@ def page(every: list[Experiment]) -> str:
             size, result = found
             n = sum(c["holds"] for c in result["checks"])
             mark = f"{n} of {len(result['checks'])} hold" if result["checks"] else "–"
+            if smaller := _stand_in(e, kept[e.name]):
+                mark += f"; stand-in {sum(c['holds'] for c in smaller['checks'])} of {len(smaller['checks'])}"
             psnr = _convention(e) if "dB" in e.paper + result["ours"] else "–"
             cells = (row, f"[{e.title}](#{e.name})", e.paper, result["ours"], psnr, size, mark)
             parts.append(f"| {' | '.join(map(str, cells))} |")
@@ -158,13 +161,27 @@ def page(every: list[Experiment]) -> str:
         if (note := RESULTS / f"{e.name}.note.md").exists():  # what somebody saw in the run shown, by hand
             parts += [f"*Note.* {note.read_text(encoding='utf-8').strip()}", ""]
         if result["checks"]:
+            parts.append(_conditions(result))
+        if smaller := _stand_in(e, kept[e.name]):
             parts += [
-                table(
-                    ("condition", "measured", "holds"),
-                    [(c["claim"], c["measured"], "yes" if c["holds"] else "**no**") for c in result["checks"]],
-                )
+                f"The stand-in's size, `{smaller['command']}` ({smaller['seconds']:.0f} s, {smaller['date']}; "
+                f"{smaller['machine']}): {smaller['ours']}.",
+                "",
+                _conditions(smaller),
             ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _stand_in(e: Experiment, kept: dict[str, Any]) -> dict[str, Any] | None:
+    """The result of a stand-in's size where the paper's is shown."""
+    return kept.get("full") if e.size == "stand-in" and "paper" in kept else None
+
+
+def _conditions(result: dict[str, Any]) -> str:
+    return table(
+        ("condition", "measured", "holds"),
+        [(c["claim"], c["measured"], "yes" if c["holds"] else "**no**") for c in result["checks"]],
+    )
 
 
 def _convention(e: Experiment) -> str:
@@ -176,7 +193,8 @@ def _quick_total(kept: dict[str, Any]) -> str:
     seconds = [result["quick"]["seconds"] for result in kept.values() if "quick" in result]
     return (
         f"The whole set takes {sum(seconds) / 60:.0f} minutes in its quick size ({len(seconds)} of {len(kept)} "
-        "experiments measured); conditions are checked at the size shown, which is the largest that was run."
+        "experiments measured); conditions are checked at the size shown, the largest that was run, and at the "
+        "stand-in's where that was run besides."
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
 
-__all__ = ["DEFAULT_BITS", "bits_wanted", "check_codes", "iterations_for", "uniform_cells"]
+__all__ = ["DEFAULT_BITS", "bits_wanted", "check_codes", "iterations_for", "larger", "uniform_cells"]
 
 DEFAULT_BITS = 8  # per weight before entropy coding
 TARGET_SHARE = 0.9  # of a byte target that is planned for; the codec tunes the step to land on it
@@ -15,6 +17,7 @@ RAW_SHARE = 0.25  # of the uncompressed size: no default network costs more bits
 MAX_CODES = 2**28
 BITS_AT_75 = 1.4  # per pixel of an RGB picture at the default quality
 QUALITY_OCTAVE = 15.0  # points of quality that double the bits
+DB_OCTAVE = 5.0  # of --psnr that double the bits: 6 dB cost each parameter a bit, and more parameters besides
 SAMPLES_OF_DEFAULT_STEPS = 2**19
 
 
@@ -27,11 +30,24 @@ def bits_wanted(signal: SignalMeta, settings: EncodeSettings) -> float:
     if settings.kbit_per_s is not None and signal.duration_s:
         return TARGET_SHARE * 1000 * settings.kbit_per_s * signal.duration_s
     octaves = (settings.quality - 75) / QUALITY_OCTAVE
-    if settings.psnr_db is not None:  # 6 dB cost each parameter a bit, and more parameters besides
-        octaves = (settings.psnr_db - 33) / 5
+    if settings.psnr_db is not None:
+        octaves = (settings.psnr_db - 33) / DB_OCTAVE
     channels = signal.channels if signal.kind == "sound" else (1 + signal.channels) / 4
     raw = RAW_SHARE * signal.bits_per_sample * signal.channels
     return min(BITS_AT_75 * 2.0 ** max(-6.0, min(octaves, 12.0)) * channels, raw) * signal.n_samples
+
+
+def larger(signal: SignalMeta, settings: EncodeSettings) -> Iterator[EncodeSettings]:
+    """The settings, and after them, where --psnr had a network's size guessed, those that plan twice the bits each
+    time, up to the most that any are planned for."""
+    yield settings
+    if settings.psnr_db is None or settings.body_or_default == "cosine":
+        return
+    while True:
+        wanted, settings = settings, replace(settings, psnr_db=min(settings.psnr_db + DB_OCTAVE, 200.0))
+        if bits_wanted(signal, settings) <= bits_wanted(signal, wanted):
+            return
+        yield settings
 
 
 def uniform_cells(signal: SignalMeta, samples_per_cell: float) -> tuple[int, ...]:
