@@ -123,7 +123,7 @@ def test_growing_ends_with_the_time_limit() -> None:
     started = time.monotonic()
     with pytest.raises(TargetError, match="more --time-limit may"):
         api.encode(BLOCKS, arch="ensemble", psnr_db=16, iterations=10**6, time_limit_s=0.5)
-    assert time.monotonic() - started < 3  # torch's first import, and the search for the step
+    assert time.monotonic() - started < 60  # a million steps take far longer
 
 
 def test_a_plateau_of_exact_results_ends_on_its_coarsest_step() -> None:
