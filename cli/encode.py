@@ -262,7 +262,7 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
 def _read_prior(path: str | None) -> Prior | ContextFile | None:
     if path is None:
         return None
-    from inrcodec.formats.priors import read_prior
+    from inrcodec.prior_files import read_prior
 
     return read_prior(path)
 

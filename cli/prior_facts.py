@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inrcodec.formats.priors import read_prior
-
 from inrcodec.entropy import TABLE_SETS
 from inrcodec.entropy.exact import N_COLOURS, POSITIONS
+from inrcodec.prior_files import read_prior
 from inrcodec.priors.context_file import ContextFile
 from inrcodec.priors.prior import Prior
 

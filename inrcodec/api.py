@@ -78,7 +78,7 @@ def settings_of(**settings: Any) -> EncodeSettings:
     if settings.get("segments") is not None:
         settings.setdefault("partition", "segments")
     if isinstance(prior := settings.get("prior"), str | os.PathLike):
-        from .formats.priors import read_prior
+        from .prior_files import read_prior
 
         settings["prior"] = read_prior(prior)
     if settings.get("prior") is not None:
@@ -306,7 +306,7 @@ class Reader:
         wanted, given = self.header.field.prior, self._given
         if not wanted:
             return None
-        from .formats.priors import find_prior, read_prior
+        from .prior_files import find_prior, read_prior
 
         if given is None:
             return find_prior(wanted)

@@ -12,11 +12,11 @@ from inrcodec.cli.failures import run_command
 from inrcodec.cli.main import inrcodec as command
 from inrcodec.formats.files import write_signal
 from inrcodec.formats.prior_file import MAGIC, pack_prior, unpack_prior
-from inrcodec.formats.priors import read_prior
 
 import inrcodec
 from inrcodec import api
 from inrcodec.errors import FormatError, InrError, UnsupportedError
+from inrcodec.prior_files import read_prior
 from inrcodec.priors.prior import Prior, biases, largest, survivors
 
 

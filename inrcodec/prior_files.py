@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from inrcodec.formats.prior_file import ID_BYTES, MAX_FILE_BYTES, id_bytes, unpack_prior
-
-from inrcodec.errors import FormatError, UnsupportedError
-from inrcodec.priors import context_file
-from inrcodec.priors.context_file import ContextFile
-from inrcodec.priors.prior import Prior
+from .errors import FormatError, UnsupportedError
+from .formats.prior_file import ID_BYTES, MAX_FILE_BYTES, id_bytes, unpack_prior
+from .priors import context_file
+from .priors.context_file import ContextFile
+from .priors.prior import Prior
 
 __all__ = ["find_prior", "read_prior"]
 
