@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import median_high
+from statistics import median
 
 import numpy as np
 from experiment import Check, Experiment, Options, Outcome, markdown
@@ -239,13 +239,13 @@ def meta_files(options: Options, sizes: FileSizes) -> Outcome:
     better = sum(g > 0 for g in gains)
     steps = iterations_for(api.as_signal(pixels).meta, ITERATIONS)
     return Outcome(
-        f"with a prior {median_high(gains):+.2f} dB (median) beside ensembles of equal bytes",
+        f"with a prior {median(gains):+.2f} dB (median) beside ensembles of equal bytes",
         "PSNR: ordinary, of the decoded 8-bit picture. 160×160 pixels of photos that were not learned from, 25 cells "
         f"of 32×32, one prior ({prior.counted}, learned from {name}); bytes are those of the .inr file, the prior's "
         "own are not counted: all files share it. Ensemble: SIREN cells sized by the codec for as many bytes.\n\n"
         + markdown(("", "bytes", "with the prior", "ensemble without", "default field"), rows)
-        + f"\nThe prior helps an ensemble on {better} of {len(gains)}, by {median_high(gains):+.2f} dB in the median; "
-        f"beside the default field it is {median_high(apart):+.2f} dB (medians, for the default has pictures exact at "
+        + f"\nThe prior helps an ensemble on {better} of {len(gains)}, by {median(gains):+.2f} dB in the median; "
+        f"beside the default field it is {median(apart):+.2f} dB (medians, for the default has pictures exact at "
         f"these bytes). With the prior a cell has {prior.steps} steps of Adam, without it {steps}, at each of which "
         "its last layer is solved: the codec's own settings for either.\n",
         (),
