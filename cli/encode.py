@@ -26,6 +26,7 @@ from inrcodec.cli.options import (
     wants_folder,
 )
 
+from inrcodec import api
 from inrcodec.errors import SignalError
 from inrcodec.settings import ARCHS, BODIES, CODERS, PARTITIONS, SYNTHESIS, TUNES, EncodeSettings
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from inrcodec.api import Encoded
-    from inrcodec.priors.context_file import ContextFile
-    from inrcodec.priors.prior import Prior
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
@@ -202,14 +201,14 @@ def encode(
         _check_search(arch, partition, options)
         if prior is not None:
             raise click.UsageError("--search and --prior exclude each other: a prior's networks are what they are")
-    start = _read_prior(prior)
-    of_ensembles = partition is not None or search is not None
-    usual = start.arch if start is not None else "ensemble" if of_ensembles else "multihead"
-    settings = EncodeSettings(
-        arch=arch or usual, quality=75.0 if quality is None else quality,
-        partition=partition, segments=label_map, prior=start, psnr_db=psnr,
-        bits_per_sample=bpp, target_bytes=target_size,
-        kbit_per_s=bitrate, time_limit_s=time_limit, **options,
+        arch = "ensemble"
+    if arch is not None:
+        options["arch"] = arch
+    if quality is not None:
+        options["quality"] = quality
+    settings = api.settings_of(
+        partition=partition, segments=label_map, prior=prior, psnr_db=psnr, bits_per_sample=bpp,
+        target_bytes=target_size, kbit_per_s=bitrate, time_limit_s=time_limit, **options,
     )  # fmt: skip
     metadata = "none" if strip else metadata
     _check_metadata(metadata)
@@ -233,8 +232,6 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
     from inrcodec.cli.progress import stage_reporter, telling_stages
     from inrcodec.formats.files import read_signal, write_atomically
 
-    from inrcodec import api
-
     signal = read_signal(source, max_samples=plan.max_values)
     n_source = Path(source).stat().st_size if source != "-" else 0
     with naming_input(source), stage_reporter(source, how.progress, how.quiet, signal.meta) as shown:
@@ -257,14 +254,6 @@ def _encode_one(plan: _Plan, job: tuple[str, str]) -> None:
             levels = f"{len(h.levels) + 1} level{'s' * bool(h.levels)}"
             say(f"  {h.field.arch} {h.field.body}, {cells}, coder {h.coder}, "
                 f"{levels}, {made.metadata_bytes} bytes of metadata")  # fmt: skip
-
-
-def _read_prior(path: str | None) -> Prior | ContextFile | None:
-    if path is None:
-        return None
-    from inrcodec.prior_files import read_prior
-
-    return read_prior(path)
 
 
 def _check_search(arch: str | None, partition: str | None, options: dict[str, Any]) -> None:
