@@ -11,7 +11,7 @@ import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.base import valid_codes
-from .entropy.context import LearnedContexts, Networks, TileModel, open_tile, tile_kind
+from .entropy.context import LearnedContexts, TileModel, counts_of, networks_of, open_tile, tile_kind
 from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES, OF_SHIFTS, Code, LearnedTile, Pass
@@ -133,7 +133,7 @@ def _reconsidered(task: tuple[TensorLayout, float, Part, np.ndarray, np.ndarray]
 def _path(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, part: Part, prices: Prices) -> np.ndarray:
     """The best path through a tile, in the contexts of the codes that it had."""
     weights = np.clip(scaled.astype(np.float32) / np.float32(HALF_STEP), -LARGEST, LARGEST)
-    return best_path(weights, codes, valid_codes(layout, part), _networks(layout), prices)
+    return best_path(weights, codes, valid_codes(layout, part), networks_of(layout.contexts, context_networks), prices)
 
 
 def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
@@ -141,19 +141,11 @@ def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     return np.clip(values, -largest, largest).astype(np.int32)
 
 
-def _networks(layout: TensorLayout) -> Networks:
-    return layout.contexts.networks if layout.contexts else context_networks()
-
-
-def _counts(kind: str, own: LearnedContexts | None) -> np.ndarray:
-    return own.counts if own and kind == "learned" else starting_counts(kind)
-
-
 @lru_cache(16)
 def _bits(kind: str, own: LearnedContexts | None) -> np.ndarray:
     """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
-    bits = symbol_bits(_counts(kind, own))[:, symbols]
+    bits = symbol_bits(counts_of(own, kind, starting_counts))[:, symbols]
     return (bits + n_extra_bits(symbols) + (np.arange(PRICED) > 0)).astype(np.float32)
 
 
@@ -168,7 +160,7 @@ def _open(codes: np.ndarray, layout: TensorLayout, part: Part, kind: str, *, spl
     """The model under which codes alone are chosen."""
     if kind != "learned":
         return open_tile(codes, layout, part, context_networks, kind=kind, splits=splits)
-    networks = _networks(layout)
+    networks = networks_of(layout.contexts, context_networks)
     return _Magnitudes(codes, valid_codes(layout, part), networks.magnitudes, networks.signs)
 
 
@@ -176,5 +168,5 @@ def _prices(trade: float, layout: TensorLayout) -> Prices:
     """Of dependent codes."""
     n, own = 2 * N_LEARNED_CLASSES, layout.contexts
     without_signs = _bits("learned", own)[:n] - (np.arange(PRICED) > 0)
-    signs = symbol_bits(_counts("learned", own)[n:OF_SHIFTS])[:, :2]
+    signs = symbol_bits(counts_of(own, "learned", starting_counts)[n:OF_SHIFTS])[:, :2]
     return Prices(trade, without_signs.astype(np.float32), signs.astype(np.float32))

@@ -25,7 +25,17 @@ from .shifts import best_shifts
 from .signs import SignNetwork
 from .splits import N_SPLIT_CONTEXTS, SplitTile, leaf_sizes
 
-__all__ = ["N_CONTEXTS", "UNSIGNED", "LearnedContexts", "Networks", "TileModel", "open_tile", "tile_kind"]
+__all__ = [
+    "N_CONTEXTS",
+    "UNSIGNED",
+    "LearnedContexts",
+    "Networks",
+    "TileModel",
+    "counts_of",
+    "networks_of",
+    "open_tile",
+    "tile_kind",
+]
 
 Code = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -60,6 +70,16 @@ class LearnedContexts:
 
     networks: Networks
     counts: np.ndarray
+
+
+def networks_of(own: LearnedContexts | None, released: Callable[[], Networks]) -> Networks:
+    """own: TensorLayout.contexts."""
+    return own.networks if own else released()
+
+
+def counts_of(own: LearnedContexts | None, kind: str, released: Callable[[str], np.ndarray]) -> np.ndarray:
+    """Starting counts of a kind of tile model, int64 [N_CONTEXTS[kind], N_SYMBOLS]; own: TensorLayout.contexts."""
+    return own.counts if own and kind == "learned" else released(kind)
 
 
 class TileModel(Protocol):
@@ -265,7 +285,7 @@ def open_tile(
         return TimeTile(codes, [(n,) for n in sizes] if splits is None else leaf_sizes(splits, sizes))
     kind, valid, n_axes = kind or tile_kind(layout), valid_codes(layout, part), len(layout.frequencies)
     if kind == "learned":
-        both = layout.contexts.networks if layout.contexts else networks()
+        both = networks_of(layout.contexts, networks)
         magnitudes, signs = both.magnitudes, both.signs
         if not layout.dependent:
             return LearnedTile(codes, valid, magnitudes, signs)

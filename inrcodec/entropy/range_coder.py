@@ -11,7 +11,7 @@ from ..errors import FormatError
 from ..parallel import MANY_CODES, in_processes
 from ..stream import Part, TensorLayout
 from .base import EntropyCoder, check_magnitudes
-from .context import UNSIGNED, Networks, TileModel, open_tile, tile_kind
+from .context import UNSIGNED, Networks, TileModel, counts_of, open_tile, tile_kind
 from .range_stream import Reader, Writer, reader, writer
 from .tables import AdaptiveTables
 
@@ -172,8 +172,7 @@ class _Tile:
             if layout.split and splits is None:
                 splits = self.codes[0][0]
             kind = tile_kind(layout)
-            own = layout.contexts if kind == "learned" else None
-            counts = own.counts if own else self._starting_counts(kind)
+            counts = counts_of(layout.contexts, kind, self._starting_counts)
             model = open_tile(
                 self.codes[part.tensor],
                 layout,
