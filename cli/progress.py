@@ -83,16 +83,17 @@ def _lines(source: str, meta: SignalMeta | None) -> OnStep:
 def telling_stages(source: str, then: OnStep | None) -> OnStep:
     """A callback that says a line for the first file and for every stage of the effort ladder that is over, and hands
     on what it hears."""
-    name, seen, saved = Path(source).name, list[float](), 0.0  # PSNR of the first file's codes, as they become better
+    name, seen, worth = Path(source).name, list[float](), 0.0  # PSNR of the first file's codes, as they become better
 
     def on_step(step: Progress) -> None:
-        nonlocal saved
-        if step.saved is not None and step.psnr_db is not None:
+        nonlocal worth
+        if step.worth is not None and step.psnr_db is not None:
             seen.append(step.psnr_db)
-            saved = step.saved
+            worth = step.worth
         if step.stage == "file" and step.n_bytes and step.psnr_db is not None:
             way = " → ".join(f"{db:.2f}" for db in (*seen, step.psnr_db))
-            say(f"{name}: codes: {step.n_bytes:,} bytes, {way} dB{_worth(saved, step.n_bytes)} in {step.seconds:.1f} s")
+            looks = f" by looks at the network's answer, which is worth {worth / 8 / step.n_bytes:.0%}," if seen else ""
+            say(f"{name}: codes: {step.n_bytes:,} bytes, {way} dB{looks} in {step.seconds:.1f} s")
             seen.clear()
         if step.gain is not None and step.n_bytes is not None:
             chosen = f"{step.choice}, {-100 * step.gain:.1f} %" if step.choice else "nothing better"
@@ -103,13 +104,6 @@ def telling_stages(source: str, then: OnStep | None) -> OnStep:
             then(step)
 
     return on_step
-
-
-def _worth(saved: float, n_bytes: int) -> str:
-    """What the synthesis network takes off the error, as bytes that would have to be spent for the same."""
-    from inrcodec.quantize import BIT
-
-    return f" by looks at the network's answer, which is worth {saved / BIT / 8 / n_bytes:.0%}," if saved else ""
 
 
 def shown_rate(meta: SignalMeta, n_bytes: int) -> str:

@@ -22,8 +22,8 @@ Weights = Any  # what a family's `dequantize` gives and its `render` takes: its 
 @dataclass(frozen=True)
 class Progress:
     """One report of a running encode. psnr_db, n_bytes: of the best so far; now_db: of this very step, where it is
-    known. saved: what the synthesis network takes off the error, in squared local steps. gain: where a stage of the
-    effort ladder is over, the share of the bytes that it saved at equal quality; choice: what it chose; seconds: what
+    known. worth: of the synthesis network, in bits that what it takes off the error would cost. gain: where a stage of
+    the effort ladder is over, the share of the bytes that it saved at equal quality; choice: what it chose; seconds: what
     it took."""
 
     stage: str
@@ -32,7 +32,7 @@ class Progress:
     psnr_db: float | None = None
     now_db: float | None = None
     n_bytes: int | None = None
-    saved: float | None = None
+    worth: float | None = None
     gain: float | None = None
     choice: str = ""
     seconds: float = 0.0

@@ -195,7 +195,7 @@ class CosineField(Field):
             on_step(Progress("codes", n - 3 - 2 * left, n, db))
             scaled, saved, error = self._heeding(fitted, quantiser, spline, (*codes, heads))
             db = -10 * log10(max(error, 1e-12) / self.signal.n_values)
-            on_step(Progress("codes", n - 2 - 2 * left, n, db, saved=saved))
+            on_step(Progress("codes", n - 2 - 2 * left, n, db, worth=saved / BIT))
             heads = reconsidered(heads, scaled, layout, trade)
             if self.spec.deltas and (fitted.looks >= DELTAS_AFTER_EACH or saved <= 0 or not left):
                 codes[-1] = self.fit_deltas(fitted, (*codes, heads), quantiser)
