@@ -23,8 +23,8 @@ Weights = Any  # what a family's `dequantize` gives and its `render` takes: its 
 class Progress:
     """One report of a running encode. psnr_db, n_bytes: of the best so far; now_db: of this very step, where it is
     known. worth: of the synthesis network, in bits that what it takes off the error would cost. gain: where a stage of
-    the effort ladder is over, the share of the bytes that it saved at equal quality; choice: what it chose; seconds: what
-    it took."""
+    the effort ladder is over, the share of the bytes that it saved at equal quality; choice: what it chose; seconds:
+    what it took."""
 
     stage: str
     step: int
