@@ -76,10 +76,14 @@ class EncodeSettings:
             _one_of("partition", self.partition, PARTITIONS)
         if self.partition is not None and self.arch != "ensemble":
             raise ValueError(f"--partition {self.partition} needs --arch ensemble")
-        if (prior := self.prior) is not None and prior.arch == "ensemble" != self.arch:
-            raise ValueError("--prior needs --arch ensemble: it is of networks")
-        if prior is not None and prior.body == "cosine" and (self.arch, self.body_or_default) != (prior.arch, "cosine"):
-            raise ValueError("--prior is of contexts, which --arch multihead --body cosine has alone")
+        if (prior := self.prior) is not None:
+            of_contexts = prior.body == "cosine"
+            if self.arch != prior.arch:
+                raise ValueError(
+                    f"--prior needs --arch {prior.arch}: it is of {'contexts' if of_contexts else 'networks'}"
+                )
+            if of_contexts and self.body_or_default != "cosine":
+                raise ValueError("--prior needs --body cosine: it is of contexts")
         if self.segments is not None and self.partition != "segments":
             raise ValueError("--segments needs --partition segments")
         if self.prior is not None and self.partition == "segments":
