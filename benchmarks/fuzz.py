@@ -32,6 +32,7 @@ from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors.context import context_network, starting_rows
 from inrcodec.priors.context_file import FACTS, ContextFile, pack_contexts, unpack_contexts
 from inrcodec.priors.prior import Prior, biases
+from inrcodec.reader import Reader
 from inrcodec.stream import Header, Stream, plan
 
 ALLOWED = (FormatError, UnsupportedError, LimitError)
@@ -66,7 +67,7 @@ def prior_of(header: Header) -> Prior | ContextFile:
     return CONTEXTS if header.field.body == "cosine" else PRIOR
 
 
-def opened(data: bytes, *, partial: bool = False) -> api.Reader:
+def opened(data: bytes, *, partial: bool = False) -> Reader:
     return api.open(data, partial=partial, prior=prior_of(api.open(data, partial=partial).header))
 
 

@@ -30,7 +30,7 @@ from inrcodec.cli.options import (
 from inrcodec.settings import DecodeSettings
 
 if TYPE_CHECKING:
-    from inrcodec.api import Reader
+    from inrcodec.reader import Reader
     from inrcodec.signals import SignalMeta
 
 

@@ -19,7 +19,7 @@ from inrcodec.errors import InrError
 from inrcodec.settings import MAX_SAMPLES
 
 if TYPE_CHECKING:
-    from inrcodec.api import Reader
+    from inrcodec.reader import Reader
 
 __all__ = [
     "SIZE",

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "encode": "api",
     "open": "api",
-    "Reader": "api",
+    "Reader": "reader",
     "Signal": "signals",
     "EncodeSettings": "settings",
     "DecodeSettings": "settings",

@@ -19,10 +19,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
-from .api import Reader, encode_signal, settings_of
+from .api import encode_signal, settings_of
 from .errors import InrError
 from .formats.container import MAGIC
 from .formats.memory import from_pil
+from .reader import Reader
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal
 

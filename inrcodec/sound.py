@@ -12,7 +12,7 @@ from .settings import DecodeSettings, EncodeSettings
 if TYPE_CHECKING:
     import numpy as np
 
-    from .api import Reader
+    from .reader import Reader
     from .signals import SignalMeta
 
 __all__ = ["SoundInfo", "info", "read", "write"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inrcodec.api import Reader
+from inrcodec.reader import Reader
 
 
 def assert_regions_are_cuts(file: Reader, scale: float) -> None:

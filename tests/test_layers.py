@@ -17,7 +17,10 @@ import inrcodec
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"inrcodec": ROOT / "inrcodec", "inrcodec.formats": ROOT / "formats", "inrcodec.cli": ROOT / "cli"}
-FACES = {f"inrcodec.{name}" for name in ("api", "pillow_plugin", "prior_files", "sound", "bench", "peers", "__main__")}
+FACES = {
+    f"inrcodec.{name}"
+    for name in ("api", "pillow_plugin", "prior_files", "reader", "sound", "bench", "peers", "__main__")
+}
 # of the core, what formats may know: the nouns
 NOUNS = {
     f"inrcodec.{name}" for name in ("errors", "signals", "stream", "settings", "grid", "cost", "frames", "priors.prior")

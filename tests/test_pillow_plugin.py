@@ -115,13 +115,13 @@ def test_metadata_goes_round_and_only_icc_goes_by_itself() -> None:
 
 def test_opening_reads_only_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(sample("tiny.png"))
-    monkeypatch.setattr("inrcodec.api.Reader.decode_settings", lambda *_: pytest.fail("evaluated too early"))
+    monkeypatch.setattr("inrcodec.reader.Reader.decode_settings", lambda *_: pytest.fail("evaluated too early"))
     with Image.open(file) as image:
         assert image.size == (48, 40)
 
 
 def test_a_thumbnail_evaluates_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    from inrcodec.api import Reader
+    from inrcodec.reader import Reader
 
     original = sample("coffee.png")
     file = saved(original, quality=90)
