@@ -30,7 +30,7 @@ from inrcodec.errors import FormatError, LimitError, UnsupportedError
 from inrcodec.fields.cosine import DETAIL
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.priors.context import context_network, starting_rows
-from inrcodec.priors.context_file import FACTS, ContextFile, pack_contexts, unpack_contexts
+from inrcodec.priors.context_file import FACTS, AnyPrior, ContextFile, pack_contexts, unpack_contexts
 from inrcodec.priors.prior import Prior, biases
 from inrcodec.reader import Reader
 from inrcodec.stream import Header, Stream, plan
@@ -62,7 +62,7 @@ def other_contexts() -> ContextFile:
 PRIOR, CONTEXTS = tiny_prior(), other_contexts()
 
 
-def prior_of(header: Header) -> Prior | ContextFile:
+def prior_of(header: Header) -> AnyPrior:
     """What a file is opened with: those that name none leave it."""
     return CONTEXTS if header.field.body == "cosine" else PRIOR
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
     import numpy as np
 
     from .fields.base import OnStep
-    from .priors.context_file import ContextFile
-    from .priors.prior import Prior
+    from .priors.context_file import AnyPrior
 
 __all__ = [
     "Encoded",
@@ -114,7 +113,7 @@ def open(
     source: str | os.PathLike[str] | bytes | BinaryIO,
     *,
     partial: bool = False,
-    prior: Prior | ContextFile | str | os.PathLike[str] | None = None,
+    prior: AnyPrior | str | os.PathLike[str] | None = None,
 ) -> Reader:
     """An .inr file, given as path, bytes or seekable binary file; only its header is read now. Raises FormatError,
     UnsupportedError, OSError.

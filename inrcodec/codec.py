@@ -19,8 +19,7 @@ from .fields.base import OnStep, Weights
 from .fields.budget import larger
 from .grid import Grid, parse_cells
 from .parallel import WorkerKilledError, single_blas
-from .priors.context_file import ContextFile
-from .priors.prior import Prior
+from .priors.context_file import AnyPrior
 from .render import lattice, narrow_alpha, render, widen_alpha
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, SignalMeta
@@ -96,7 +95,7 @@ def _at_effort(
 class Decoder:
     """What a header says, made ready to evaluate. Raises LimitError before anything large is allocated."""
 
-    def __init__(self, header: Header, *, max_samples: int, prior: Prior | ContextFile | None = None) -> None:
+    def __init__(self, header: Header, *, max_samples: int, prior: AnyPrior | None = None) -> None:
         """prior: the one the header names. Raises UnsupportedError without it."""
         if header.signal.n_values > max_samples:
             raise LimitError(
@@ -220,7 +219,7 @@ def _choose(signal: Signal, settings: EncodeSettings) -> tuple[FieldSpec, Grid]:
     return spec, Grid.uniform(meta.shape, (1,) * len(meta.shape)) if spec.segments else grid
 
 
-def _field(header: Header, prior: Prior | ContextFile | None) -> Field:
+def _field(header: Header, prior: AnyPrior | None) -> Field:
     """Raises FormatError for a spec the family cannot have, UnsupportedError where its prior is not there."""
     f = header.field
     if f.prior and (prior is None or (prior.id, prior.arch) != (f.prior, f.arch)):

@@ -8,15 +8,14 @@ from pathlib import Path
 from .errors import FormatError, UnsupportedError
 from .formats.prior_file import ID_BYTES, MAX_FILE_BYTES, id_bytes, unpack_prior
 from .priors import context_file
-from .priors.context_file import ContextFile
-from .priors.prior import Prior
+from .priors.context_file import AnyPrior, ContextFile
 
 __all__ = ["find_prior", "read_prior"]
 
 FOLDERS = "INRCODEC_PRIORS"  # folders with priors, as PATH has those of programs
 
 
-def read_prior(path: str | os.PathLike[str]) -> Prior | ContextFile:
+def read_prior(path: str | os.PathLike[str]) -> AnyPrior:
     """Raises FormatError, UnsupportedError, with the path in front; OSError."""
     with open(path, "rb") as file:  # once: it may be a pipe
         data = file.read(MAX_FILE_BYTES + 1)
@@ -30,7 +29,7 @@ def read_prior(path: str | os.PathLike[str]) -> Prior | ContextFile:
         raise type(error)(f"{os.fsdecode(path)}: {error}") from None
 
 
-def find_prior(wanted: int) -> Prior | ContextFile | None:
+def find_prior(wanted: int) -> AnyPrior | None:
     """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names."""
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         for path in sorted(p for p in Path(folder).glob("*") if p.suffix in (".inp", ".npz")):

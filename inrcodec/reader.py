@@ -18,8 +18,7 @@ if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
 
     from .codec import Decoder
     from .fields.base import Weights
-    from .priors.context_file import ContextFile
-    from .priors.prior import Prior
+    from .priors.context_file import AnyPrior
 
 __all__ = ["Reader"]
 
@@ -32,7 +31,7 @@ class Reader:
         source: str | os.PathLike[str] | bytes | BinaryIO,
         *,
         partial: bool = False,
-        prior: Prior | ContextFile | str | os.PathLike[str] | None = None,
+        prior: AnyPrior | str | os.PathLike[str] | None = None,
     ) -> None:
         self._owned: BinaryIO | None = None
         self._corrected: tuple[float, Weights] | None = None  # at that scale, for `sample`
@@ -198,7 +197,7 @@ class Reader:
         return Decoder(self.header, max_samples=max_samples, prior=self._prior)
 
     @cached_property
-    def _prior(self) -> Prior | ContextFile | None:
+    def _prior(self) -> AnyPrior | None:
         wanted, given = self.header.field.prior, self._given
         if not wanted:
             return None

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from .priors.context_file import ContextFile
-    from .priors.prior import Prior
+    from .priors.context_file import AnyPrior
 
 __all__ = [
     "ARCHS",
@@ -52,7 +51,7 @@ class EncodeSettings:
     segments: np.ndarray | None = None  # label map int [H, W] of --partition segments; None: found in the picture
     connections: int | None = None  # multihead relu: features per head; None all
     # ensemble: where every network starts, and what its file is relative to; cosine: contexts its codes are coded under
-    prior: Prior | ContextFile | None = None
+    prior: AnyPrior | None = None
     width: int | None = None
     depth: int | None = None
     bits: int | None = None  # MLP weights: bits each before entropy coding

@@ -12,8 +12,7 @@ from ..stream import FieldSpec
 from .base import Field
 
 if TYPE_CHECKING:
-    from ..priors.context_file import ContextFile
-    from ..priors.prior import Prior
+    from ..priors.context_file import AnyPrior
 
 __all__ = ["FIELDS", "Field", "field_class", "make_field"]
 
@@ -49,7 +48,7 @@ def field_class(spec: FieldSpec) -> type[Field]:
     return cls
 
 
-def make_field(spec: FieldSpec, signal: SignalMeta, grid: Grid, prior: Prior | ContextFile | None = None) -> Field:
+def make_field(spec: FieldSpec, signal: SignalMeta, grid: Grid, prior: AnyPrior | None = None) -> Field:
     """The field of a spec; prior: the one that it names. Raises KeyError for a pair that does not exist, ValueError for
     a spec that the family cannot have."""
     family: Callable[..., Field] = field_class(spec)

@@ -16,10 +16,11 @@ from ..entropy.context import LearnedContexts, Networks
 from ..entropy.learned import ContextNetwork
 from ..errors import FormatError
 from .context import ORDER, SHA256, arrays, digest, from_arrays
+from .prior import Prior
 from .signs import sign_network
 from .tables import learned_counts
 
-__all__ = ["FACTS", "MAGIC", "ContextFile", "pack_contexts", "unpack_contexts"]
+__all__ = ["FACTS", "MAGIC", "AnyPrior", "ContextFile", "pack_contexts", "unpack_contexts"]
 
 MAGIC = b"PK\x03\x04"
 MAX_FILE_BYTES = 2**22
@@ -49,6 +50,9 @@ class ContextFile:
     def contexts(self) -> LearnedContexts:
         """With the released network of signs."""
         return LearnedContexts(Networks(self.network, sign_network()), learned_counts(self.rows))
+
+
+AnyPrior = Prior | ContextFile  # what --prior may name
 
 
 def pack_contexts(network: ContextNetwork, rows: np.ndarray, facts: dict[str, int]) -> bytes:
