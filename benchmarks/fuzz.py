@@ -24,7 +24,8 @@ import numpy as np
 from inrcodec.formats.container import MAGIC, InrFile, pack
 
 import inrcodec
-from inrcodec import api, codec
+from inrcodec import api
+from inrcodec.decoder import Decoder, digest
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError, LimitError, UnsupportedError
 from inrcodec.fields.cosine import DETAIL
@@ -119,7 +120,7 @@ def levels_file(picture: np.ndarray, coder: str) -> bytes:
     """A picture in three progressive levels, which the encoder gives large ones only, and with networks,
     which it keeps where they help: both are asked for here."""
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=85, entropy=coder)).stream()
-    decoder = codec.Decoder(read.header, max_samples=MAX_SAMPLES)
+    decoder = Decoder(read.header, max_samples=MAX_SAMPLES)
     codes = decoder.codes(read.payloads)
     header = replace(
         read.header, levels=(3, 7), field=replace(read.header.field, synthesis=NETWORK, detail=DETAIL, dependent=True)
@@ -132,14 +133,14 @@ def levels_file(picture: np.ndarray, coder: str) -> bytes:
 def deltas_file(picture: np.ndarray, coder: str) -> bytes:
     """A picture that changes its synthesis network, which the encoder lets large ones do only."""
     read = InrFile.of_bytes(inrcodec.encode(picture, grid="3x2", quality=30, entropy=coder)).stream()
-    spline, heads = codec.Decoder(read.header, max_samples=MAX_SAMPLES).codes(read.payloads)
+    spline, heads = Decoder(read.header, max_samples=MAX_SAMPLES).codes(read.payloads)
     header = replace(read.header, field=replace(read.header.field, synthesis=NETWORK, deltas=True))
-    layouts = codec.Decoder(header, max_samples=MAX_SAMPLES).field.layouts
+    layouts = Decoder(header, max_samples=MAX_SAMPLES).field.layouts
     rng = np.random.default_rng(9)
     deltas = np.where(rng.random(layouts[1].shape) < 0.03, rng.integers(-9, 10, layouts[1].shape), 0).astype(np.int32)
     codes = (spline, deltas, heads)
     payloads = make_coder(coder, TABLE_SETS[coder]).encode(codes, layouts, plan(layouts, header.levels))
-    return pack(Stream(header, tuple(payloads), codec.digest(codes)))
+    return pack(Stream(header, tuple(payloads), digest(codes)))
 
 
 def chunks_of(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -182,12 +183,12 @@ def with_own_digest(mutant: bytes) -> bytes:
     except ALLOWED:
         return mutant
     *others, (_, _) = chunks_of(mutant)
-    return file_of([*others, (b"DONE", codec.digest(codes))])
+    return file_of([*others, (b"DONE", digest(codes))])
 
 
 def codes_of(data: bytes) -> tuple[np.ndarray, ...]:
     stream = InrFile.of_bytes(data)
-    decoder = codec.Decoder(stream.header, max_samples=MAX_SAMPLES, prior=prior_of(stream.header))
+    decoder = Decoder(stream.header, max_samples=MAX_SAMPLES, prior=prior_of(stream.header))
     return decoder.codes([stream.payload(i) for i in range(stream.header.n_chunks)])
 
 

@@ -124,7 +124,7 @@ class _Encode(click.Command):
     show_default=True,
     help="What is tried on a file, to be smaller at equal quality: 1 quick, without the synthesis network; 2 quick;"
     " 3 to 6 all tools, on cells of a likely size; 7 and 8 the best of 5 and of 10 sizes (sounds, arrays: fewer); 9"
-    " everything, again and again. At the same -q more effort may be better and larger.",
+    " everything: cells that are not square too. At the same -q more effort may be better and larger.",
 )
 @click.option(
     "--time-limit",
@@ -275,7 +275,8 @@ def _summary(source: str, n_source: int, made: Encoded, effort: int) -> str:
     rate = f"{shown_rate(meta, n)}, {'SNR ' if meta.kind == 'sound' else ''}{quality}"
     before = f" {human_bytes(n_source)}" if n_source else ""
     name = "standard input" if source == "-" else Path(source).name
-    less = "" if made.effort == effort else f", no time for more than -e {made.effort}"
+    less = "" if made.whole else f", no time for all of -e {effort}"
+    less = less if made.effort == effort else f", no time for more than -e {made.effort}"
     return f"{name}{before} → {human_bytes(n)} ({rate}) in {made.seconds:.1f} s{less}"
 
 

@@ -83,23 +83,21 @@ def _lines(source: str, meta: SignalMeta | None) -> OnStep:
 def telling_stages(source: str, then: OnStep | None) -> OnStep:
     """A callback that says a line for the first file and for every stage of the effort ladder that is over, and hands
     on what it hears."""
-    name, seen, worth = Path(source).name, list[float](), 0.0  # PSNR of the first file's codes, as they become better
+    name = Path(source).name
 
     def on_step(step: Progress) -> None:
-        nonlocal worth
-        if step.worth is not None and step.psnr_db is not None:
-            seen.append(step.psnr_db)
-            worth = step.worth
         if step.stage == "file" and step.n_bytes and step.psnr_db is not None:
-            way = " → ".join(f"{db:.2f}" for db in (*seen, step.psnr_db))
-            looks = f" by looks at the network's answer, which is worth {worth / 8 / step.n_bytes:.0%}," if seen else ""
-            say(f"{name}: codes: {step.n_bytes:,} bytes, {way} dB{looks} in {step.seconds:.1f} s")
-            seen.clear()
+            way = " → ".join(f"{db:.2f}" for db in (*step.way, step.psnr_db))
+            looks = ""
+            if step.worth is not None:
+                worth = f"{step.worth / 8 / step.n_bytes:.0%}" if step.worth > 0 else "nothing"
+                looks = f" by looks at the network's answer, which is worth {worth},"
+            trials = f" and {step.step} trials" if step.step > 1 else ""
+            say(f"{name}: codes: {step.n_bytes:,} bytes, {way} dB{looks} in {step.seconds:.1f} s{trials}")
         if step.gain is not None and step.n_bytes is not None:
-            chosen = f"{step.choice}, {-100 * step.gain:.1f} %" if step.choice else "nothing better"
-            say(
-                f"{name}: {step.stage}: {chosen}: {step.n_bytes:,} bytes, {step.psnr_db:.2f} dB in {step.seconds:.1f} s"
-            )
+            chosen = f"{step.choice}, {-100 * step.gain:.1f} % at equal quality" if step.choice else "nothing better"
+            found = f"{step.n_bytes:,} bytes, {step.psnr_db:.2f} dB in {step.seconds:.1f} s"
+            say(f"{name}: {step.stage}: {chosen}{', no time for more' if step.cut else ''}: {found}")
         if then is not None:
             then(step)
 

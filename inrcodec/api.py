@@ -36,7 +36,8 @@ __all__ = [
 @dataclass(frozen=True)
 class Encoded:
     """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds). effort: whose first
-    file there was time for: less than was asked for where a time limit left none."""
+    file there was time for: less than was asked for where a time limit left none; whole: whether all that this effort
+    tries was tried."""
 
     data: bytes
     header: Header
@@ -45,6 +46,7 @@ class Encoded:
     metadata_bytes: int
     target_bytes: int | None  # what --target-size, --bpp or --bitrate came to
     effort: int
+    whole: bool
 
 
 def encode(source: Any, *, sample_rate_hz: int = 0, metadata: str = "all", **settings: Any) -> bytes:
@@ -88,15 +90,16 @@ def settings_of(**settings: Any) -> EncodeSettings:
 
 def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | None = None) -> Encoded:
     """Signal -> file. With settings.verify the bytes are read back and their codes compared before returning."""
-    from . import codec
+    from .codec import encode as coded
+    from .decoder import Decoder, digest
 
     started = time.perf_counter()
-    stream, effort = codec.encode(signal, settings, lambda stream: len(pack(stream)), on_step or (lambda _: None))
+    stream, effort, whole = coded(signal, settings, lambda stream: len(pack(stream)), on_step or (lambda _: None))
     data = pack(stream)
     if settings.verify:
         read = InrFile.of_bytes(data).stream()
-        codes = codec.Decoder(read.header, max_samples=2**62, prior=settings.prior).codes(read.payloads)
-        if codec.digest(codes) != stream.digest:  # a bug of ours; an assert would be gone under python -O
+        codes = Decoder(read.header, max_samples=2**62, prior=settings.prior).codes(read.payloads)
+        if digest(codes) != stream.digest:  # a bug of ours; an assert would be gone under python -O
             raise AssertionError("the file does not decode to what was encoded")
     return Encoded(
         data,
@@ -106,6 +109,7 @@ def encode_signal(signal: Signal, settings: EncodeSettings, on_step: OnStep | No
         sum(map(len, signal.metadata.values())),
         target_bytes(signal.meta, settings),
         effort,
+        whole,
     )
 
 

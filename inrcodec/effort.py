@@ -14,12 +14,12 @@ from .render import widen_alpha
 from .settings import EncodeSettings
 from .signals import Signal, SignalMeta, normalise
 from .stages import STAGES, Stage, suited
-from .stream import MAX_MDB, Stream
+from .stream import Stream
 from .trial import Candidate, Trial
 
 __all__ = ["Search", "rungs"]
 
-ROUNDS_OF_ALL = 3  # effort 9 goes through its stages again, so often at most, while they find something
+ROUNDS_OF_ALL = 3  # effort 9 goes through its stages so often at most, while they find something
 SOLVING_TRIALS = 5  # about what meeting a target a second time takes
 # Times that a picture's first file takes, in those of effort 1: measured 1.3 (.8 to 1.7) and 5 (3 to 6.2)
 TIMES_PLAIN, TIMES_DEPENDENT = 2.0, 6.0
@@ -40,7 +40,7 @@ def rungs(meta: SignalMeta, settings: EncodeSettings) -> list[tuple[int, float]]
 @dataclass
 class Search:
     """The search for one signal's file. n_bytes gives the size of the file a stream becomes; started: time.monotonic()
-    from which a time limit counts."""
+    from which a time limit counts. cut: whether there was no time for all that this effort tries."""
 
     signal: Signal
     settings: EncodeSettings
@@ -48,6 +48,7 @@ class Search:
     n_bytes: Callable[[Stream], int]
     on_step: OnStep
     started: float
+    cut: bool = False
     _reference: Trial | None = None  # the base candidate at the step that all compete at: its local steps weigh errors
     _last: Trial | None = None
     _n_trials: int = 0
@@ -65,16 +66,22 @@ class Search:
         if self._reference is not base.trial:  # the local steps that errors are measured in
             self._reference, base = base.trial, replace(base, distortion=None)
         spent = time.monotonic() - self._began
-        self.on_step(Progress("file", 1, 1, base.trial.quality_db, n_bytes=base.n_bytes, seconds=spent))
+        self.on_step(self._first_file(base, spent))
         self._tried.add((base.trial.field.grid.name, base.trial.field.spec.synthesis))
         self._trial_s = spent / self._n_trials
         best = self._climb(base)
         if self._has_target and best is not base:
             best = self._met_again(best, base)
         self.on_step(Progress("done", 1, 1, best.trial.quality_db, n_bytes=best.n_bytes))
-        milli_db = min(max(round(1000 * best.trial.quality_db), 0), MAX_MDB)
-        stream = best.trial.stream
-        return replace(stream, header=replace(stream.header, quality_mdb=milli_db))
+        return best.trial.stated
+
+    def _first_file(self, base: _Scored, seconds: float) -> Progress:
+        looks = base.trial.looks
+        way = tuple(look.psnr_db for look in looks if look.psnr_db is not None)
+        return Progress(
+            "file", self._n_trials, self._n_trials, base.trial.quality_db, n_bytes=base.n_bytes,
+            worth=looks[-1].worth if looks else None, way=way, seconds=seconds,
+        )  # fmt: skip
 
     def _first(self) -> _Scored:
         """The base candidate at the step asked for, with cells that suit the signal at this step. With a target, that
@@ -94,7 +101,7 @@ class Search:
         return min(usual, other, key=self._cost)
 
     def _climb(self, best: _Scored) -> _Scored:
-        """Stage after stage; at effort 9 again, for what one stage chose is new ground for the others."""
+        """Stage after stage; at effort 9 again, for what was found has neighbours that were not tried."""
         effort = self.settings.effort
         stages = [s for s in STAGES.get(self.base.field.spec.body, ()) if s.from_effort <= effort]
         for _ in range(ROUNDS_OF_ALL if effort == 9 else 1):
@@ -106,11 +113,11 @@ class Search:
         return best
 
     def _stage(self, stage: Stage, best: _Scored, later: Sequence[Stage]) -> _Scored:
-        began, before, choice, n_tried = time.monotonic(), best, "", 0
+        began, before, choice, n_tried, cut = time.monotonic(), best, "", 0, False
         rivals = stage.rivals(best.trial, self.settings)
         n_later = sum(len(s.rivals(best.trial, self.settings)) for s in later)
         for i, rival in enumerate(rivals):
-            if self._out_of_time():
+            if cut := self._out_of_time():
                 break
             key = (rival.name, best.trial.field.spec.synthesis)
             if key in self._tried:
@@ -121,20 +128,20 @@ class Search:
                 Progress(stage.name, now, now + len(rivals) - i + n_later, best.trial.quality_db, n_bytes=best.n_bytes)
             )
             started = time.monotonic()
+            n_tried += 1
             candidate = rival.make()
             if candidate is None:
                 continue
-            n_tried += 1
             scored = self._scored(self._trial(candidate, best.trial.step))
             if self._cost(scored) < self._cost(best):
                 best, choice = scored, rival.name
             self._trial_s = time.monotonic() - started
-        if n_tried:
+        if n_tried or cut:
             gain = (self._cost(before) - self._cost(best)) / (BIT * 8 * before.n_bytes)
             self.on_step(
                 Progress(
                     stage.name, self._n_trials, self._n_trials + n_later, best.trial.quality_db, n_bytes=best.n_bytes,
-                    gain=gain, choice=choice, seconds=time.monotonic() - began,
+                    gain=gain, choice=choice, cut=cut, seconds=time.monotonic() - began,
                 )
             )  # fmt: skip
         return best
@@ -144,11 +151,12 @@ class Search:
         if self.settings.time_limit_s is None:
             return False
         trials = 2 + (SOLVING_TRIALS if self._has_target else 0)  # one more: the file is coded and verified in the end
-        return time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
+        out = time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
+        self.cut |= out
+        return out
 
     def _scored(self, trial: Trial) -> _Scored:
-        scored = _Scored(trial, self.n_bytes(trial.stream))
-        _ = trial.quality_db  # while its values are there
+        scored = _Scored(trial, self.n_bytes(trial.stated))
         if self._reference is not None:
             self._cost(scored)
         vars(trial).pop("values", None)  # large pictures: one decoded copy at a time

@@ -16,7 +16,7 @@ from .stream import Header
 if TYPE_CHECKING:  # `info` and `open` must not wait for numpy
     import numpy as np
 
-    from .codec import Decoder
+    from .decoder import Decoder
     from .fields.base import Weights
     from .priors.context_file import AnyPrior
 
@@ -192,7 +192,7 @@ class Reader:
         return facts
 
     def _decoder(self, max_samples: int) -> Decoder:
-        from .codec import Decoder
+        from .decoder import Decoder
 
         return Decoder(self.header, max_samples=max_samples, prior=self._prior)
 
@@ -214,7 +214,7 @@ class Reader:
         return decoder.weights(codes)
 
     def _check_digest(self, codes: tuple[np.ndarray, ...]) -> None:
-        from .codec import digest
+        from .decoder import digest
 
         if not self.truncated and digest(codes) != self._file.digest():
             raise FormatError("decoded weights do not match the file's hash")

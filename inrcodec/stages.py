@@ -16,8 +16,8 @@ from .trial import Candidate, Trial
 __all__ = ["STAGES", "Rival", "Stage", "suited"]
 
 # Sizes of all cells relative to the default ones (16 × 16 in pictures): from effort 7, and more of them from 8 on
-SIZES = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (2.0,), "array": (0.5, 2.0)}
-MORE_SIZES = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.5, 4.0), "array": (0.75, 1.5)}
+FACTORS = {"image": (0.75, 0.875, 1.25, 1.5), "sound": (2.0,), "array": (0.5, 2.0)}
+MORE_FACTORS = {"image": (0.8125, 1.125, 1.375, 1.75, 2.0), "sound": (0.5, 4.0), "array": (0.75, 1.5)}
 SHAPES = (0.8, 1.25)  # sizes on one axis relative to the best so far
 MORE_LOOKS = 6  # of Fitted.looks
 
@@ -62,7 +62,7 @@ def _cells(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
     """Cells of other sizes, where none was asked for."""
     meta = best.field.signal
     usual = CosineField.default_cells(meta, settings)
-    factors = SIZES[meta.kind] + (MORE_SIZES[meta.kind] if settings.effort >= 8 else ())
+    factors = FACTORS[meta.kind] + (MORE_FACTORS[meta.kind] if settings.effort >= 8 else ())
     return _grids(best, settings, (tuple(m / f for m in usual) for f in (1.0, *sorted(factors))))
 
 
@@ -105,7 +105,7 @@ def _on_grid(base: Candidate, signal: Signal, settings: EncodeSettings, cells: t
     planned = replace(planned, synthesis=synthesis, detail=detail, deltas=spec.deltas and synthesis > 0)
     field = make_field(replace(planned, rotation=spec.rotation), meta, grid, settings.prior)
     fresh = field.fit(widen_alpha(signal.samples, meta), settings, lambda _: None)
-    return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning))
+    return Candidate(field, replace(fresh, samples=fitted.samples, tuning=fitted.tuning, looks=fitted.looks))
 
 
 def suited(base: Candidate, signal: Signal, settings: EncodeSettings, step: float) -> Candidate:
@@ -119,10 +119,11 @@ def suited(base: Candidate, signal: Signal, settings: EncodeSettings, step: floa
 
 
 def _looks(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
-    """Codes and network that have gone on longer to agree."""
-    if not (best.field.spec.dependent and best.field.spec.synthesis):
+    """Codes and network that have gone on longer to agree, and all that comes after with them."""
+    fitted = best.candidate.fitted
+    if not (best.field.spec.dependent and best.field.spec.synthesis) or fitted.looks >= MORE_LOOKS:
         return ()
-    longer = replace(best.candidate, fitted=replace(best.candidate.fitted, looks=MORE_LOOKS))
+    longer = replace(best.candidate, fitted=replace(fitted, looks=MORE_LOOKS))
     return (Rival(f"{MORE_LOOKS} of them", lambda: longer),)
 
 

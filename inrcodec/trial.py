@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .decoder import digest
 from .entropy import TABLE_SETS, make_coder
 from .fields import Field
-from .fields.base import OnStep
+from .fields.base import OnStep, Progress
 from .metrics import mse
 from .render import lattice, render
 from .settings import DecodeSettings, EncodeSettings
 from .signals import Signal, normalise
 from .stream import MAX_MDB, Header, Part, Quantiser, Stream, TensorLayout, n_tiles, plan
 
-__all__ = ["Candidate", "Trial", "digest", "quality_db"]
+__all__ = ["Candidate", "Trial", "quality_db"]
 
-DIGEST_BYTES = 8
 LEVEL_BYTES = 2048  # a progressive level is worth its framing from about here on
 MAX_LEVELS = 4
 ZSTD_MARGIN = 1.25  # a quick zstd pass must come this close to the range coder before the slow one is tried
@@ -38,7 +37,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate quantised at one step: what it decodes to, and the stream that holds it."""
+    """A candidate quantised at one step: what it decodes to, and the stream that holds it. looks: reports of looks at
+    the synthesis network's answer, on the way to the codes."""
 
     step: float
     signal: Signal
@@ -46,6 +46,7 @@ class Trial:
     candidate: Candidate
     quantiser: Quantiser
     codes: tuple[np.ndarray, ...]
+    looks: tuple[Progress, ...] = ()
 
     @classmethod
     def of(
@@ -57,8 +58,16 @@ class Trial:
         on_step: OnStep = lambda _: None,
     ) -> Trial:
         field, fitted = candidate.field, candidate.fitted
+        looks: list[Progress] = []
+
+        def hear(step: Progress) -> None:
+            if step.worth is not None:
+                looks.append(step)
+            on_step(step)
+
         quantiser = field.quantiser(fitted, settings, step)
-        return cls(step, signal, settings.entropy, candidate, quantiser, field.quantize(fitted, quantiser, on_step))
+        codes = field.quantize(fitted, quantiser, hear)
+        return cls(step, signal, settings.entropy, candidate, quantiser, codes, tuple(looks))
 
     @property
     def field(self) -> Field:
@@ -77,7 +86,7 @@ class Trial:
 
     @cached_property
     def stream(self) -> Stream:
-        """Its header states the quality in as many bytes as any quality takes: replacing it adds none."""
+        """Its header states a quality that takes as many bytes as any: `stated` is never larger."""
         layouts = self.field.layouts
         levels = _levels(self.codes[-1], layouts[-1])
         chunks = plan(layouts, levels)
@@ -98,6 +107,12 @@ class Trial:
         )
         return Stream(header, tuple(payloads), digest(self.codes), self.signal.metadata)
 
+    @property
+    def stated(self) -> Stream:
+        """The stream with its quality, which takes a decoding to know."""
+        milli_db = min(max(round(1000 * self.quality_db), 0), MAX_MDB)
+        return replace(self.stream, header=replace(self.stream.header, quality_mdb=milli_db))
+
     def _code(self, layouts: Sequence[TensorLayout], chunks: Sequence[Sequence[Part]]) -> tuple[str, list[bytes]]:
         """The smaller of the coders' outputs, or that of the one asked for."""
         if self.entropy == "zstd":
@@ -113,14 +128,6 @@ class Trial:
                 if sum(map(len, slow)) < size:
                     return "zstd", slow
         return "range", payloads
-
-
-def digest(codes: Sequence[np.ndarray]) -> bytes:
-    """Truncated SHA-256 of all codes as little-endian int32, tensor after tensor."""
-    h = hashlib.sha256()
-    for array in codes:
-        h.update(np.ascontiguousarray(array, "<i4").data)
-    return h.digest()[:DIGEST_BYTES]
 
 
 def quality_db(signal: Signal, values: np.ndarray) -> float:

@@ -19,8 +19,9 @@ from regions import assert_regions_are_cuts
 from tiny_files import FILES
 
 import inrcodec
-from inrcodec import api, codec
+from inrcodec import api
 from inrcodec.cost import DELTA_MACS, N_DELTAS, SYNTHESIS_MACS, macs_per_sample
+from inrcodec.decoder import Decoder, digest
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.errors import FormatError
 from inrcodec.fields import bases, cosine, deltas, make_field, synthesis
@@ -87,14 +88,14 @@ def found(trial: Trial) -> np.ndarray:
 def with_deltas(data: bytes, codes: np.ndarray) -> bytes:
     """The file with these deltas, whatever it had."""
     read = InrFile.of_bytes(data).stream()
-    spline, *_, heads = codec.Decoder(read.header, max_samples=2**24).codes(read.payloads)
+    spline, *_, heads = Decoder(read.header, max_samples=2**24).codes(read.payloads)
     header = replace(read.header, field=replace(read.header.field, synthesis=NUMBER, deltas=True))
-    layouts = codec.Decoder(header, max_samples=2**24).field.layouts
+    layouts = Decoder(header, max_samples=2**24).field.layouts
     everything = (spline, codes.reshape(layouts[1].shape), heads)
     payloads = make_coder(header.coder, TABLE_SETS[header.coder]).encode(
         everything, layouts, plan(layouts, header.levels)
     )
-    return pack(Stream(header, tuple(payloads), codec.digest(everything)))
+    return pack(Stream(header, tuple(payloads), digest(everything)))
 
 
 # --- what codes mean
@@ -306,10 +307,10 @@ def test_deltas_change_what_the_network_does_and_nothing_else(fitted: bytes) -> 
     np.testing.assert_array_equal(api.open(fitted).decode(scale=0.4), api.open(none).decode(scale=0.4))
     read = InrFile.of_bytes(none).stream()
     without = replace(read.header, field=replace(read.header.field, deltas=False))
-    spline, _, heads = codec.Decoder(read.header, max_samples=2**24).codes(read.payloads)
-    layouts = codec.Decoder(without, max_samples=2**24).field.layouts
+    spline, _, heads = Decoder(read.header, max_samples=2**24).codes(read.payloads)
+    layouts = Decoder(without, max_samples=2**24).field.layouts
     payloads = make_coder("range", TABLE_SETS["range"]).encode((spline, heads), layouts, plan(layouts, without.levels))
-    plain = pack(Stream(without, tuple(payloads), codec.digest((spline, heads))))
+    plain = pack(Stream(without, tuple(payloads), digest((spline, heads))))
     np.testing.assert_array_equal(api.open(none).decode(), api.open(plain).decode())
 
 

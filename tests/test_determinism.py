@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import inrcodec
-from inrcodec import codec
+from inrcodec.decoder import Decoder, digest
 from inrcodec.entropy import CODERS
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -41,12 +41,12 @@ def everywhere(program: str, *arguments: str) -> list[Any]:
 
 CODES = """
 import hashlib, json, sys
-from inrcodec import codec
+from inrcodec.decoder import Decoder, digest
 from inrcodec.formats.container import InrFile
 digests = []
 for path in sys.argv[1:]:
     read = InrFile(open(path, "rb")).stream()
-    decoder = codec.Decoder(read.header, max_samples=2**24)
+    decoder = Decoder(read.header, max_samples=2**24)
     codes = decoder.codes(read.payloads)
     from inrcodec.entropy import make_coder
     chunks = decoder._chunks
@@ -64,11 +64,11 @@ def test_codes_are_the_same_on_every_processor_and_thread_count(tmp_path: Path) 
         paths[-1].write_bytes(inrcodec.encode(SAMPLES / "tiny.png", entropy=coder))
     results = everywhere(CODES, *map(str, paths))
     assert all(r == results[0] for r in results)
-    for path, (digest, again) in zip(paths, results[0], strict=True):
+    for path, (sha, again) in zip(paths, results[0], strict=True):
         stream = inrcodec.formats.container.InrFile.of_bytes(path.read_bytes()).stream()
-        assert digest.startswith(stream.digest.hex())
-        codes = codec.Decoder(stream.header, max_samples=2**24).codes(stream.payloads)
-        assert codec.digest(codes) == stream.digest
+        assert sha.startswith(stream.digest.hex())
+        codes = Decoder(stream.header, max_samples=2**24).codes(stream.payloads)
+        assert digest(codes) == stream.digest
         if again:  # encoding the codes again gives the very bytes of the file
             import hashlib
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import cache
 from pathlib import Path
@@ -111,6 +112,45 @@ def test_it_is_said_that_there_was_no_time(cli: Cli) -> None:
     limited, enough = (ok(cli(f"encode tiny.png -f --time-limit {s}")).err for s in ("0.01", "1000"))
     assert "no time for more than -e 1" in limited
     assert "no time" not in enough
+
+
+def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock on which every trial takes a second: of a limit of 9 seconds there is time for some."""
+    now = [0.0]
+    trial = effort_module.Search._trial
+
+    def slowly(self: effort_module.Search, candidate: Any, step: float) -> Any:
+        now[0] += 1
+        return trial(self, candidate, step)
+
+    monkeypatch.setattr(effort_module.Search, "_trial", slowly)
+    monkeypatch.setattr(codec, "rungs", lambda *_: [(7, 0.0)])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    sample("tiny.png")
+    *told, summary = ok(cli("encode tiny.png -e 7 -v --time-limit 5 --tune psnr")).err.splitlines()[:-1]
+    assert summary.endswith("no time for all of -e 7")
+    cells, looks = (next(line for line in told if line.startswith(f"tiny.png: {s}: ")) for s in ("cells", "looks"))
+    assert ", no time for more: " in cells
+    assert "nothing better, no time for more: " in looks
+
+
+@pytest.mark.parametrize("options", ["-q 60", "--psnr 30", "--target-size 900"])
+def test_the_first_file_and_its_looks_are_told_with_and_without_a_target(cli: Cli, options: str) -> None:
+    Image.fromarray(COFFEE).save("a.png")
+    said = ok(cli(f"encode a.png -v --tune psnr {options}")).err.splitlines()
+    (told,) = [line for line in said if line.startswith("a.png: codes: ")]
+    found = re.fullmatch(
+        r"a\.png: codes: ([\d,]+) bytes, ([\d.]+(?: → [\d.]+)+) dB by looks at the network's answer, which is worth "
+        r"(\d+)%, in [\d.]+ s(?: and (\d+) trials)?",
+        told,
+    )
+    assert found is not None, told
+    assert found[1].replace(",", "") == str(Path("a.inr").stat().st_size), "the very bytes of the file"
+    way = [float(db) for db in found[2].split(" → ")]
+    assert way[0] < way[-1]
+    assert 0 < int(found[3]) < 50
+    assert (found[4] is None) == options.startswith("-q")
+    assert any(line.startswith("a.png: network: nothing better: ") for line in said)
 
 
 def test_a_target_that_only_the_quick_file_meets_is_met_by_it(monkeypatch: pytest.MonkeyPatch) -> None:

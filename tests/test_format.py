@@ -12,7 +12,7 @@ from format_tiles import WEIGHTS
 from inrcodec.formats.container import InrFile
 from tiny_files import FILES, fuzz
 
-from inrcodec import codec
+from inrcodec.decoder import Decoder
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "formats" / "FORMAT.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ TEXT = (ROOT / "formats" / "FORMAT.md").read_text(encoding="utf-8")
 def test_a_decoder_written_from_the_text_reads_the_same_codes(name: str) -> None:
     stream = InrFile.of_bytes(FILES[name]).stream()
     prior = fuzz.prior_of(stream.header)
-    expected = codec.Decoder(stream.header, max_samples=2**16, prior=prior).codes(stream.payloads)
+    expected = Decoder(stream.header, max_samples=2**16, prior=prior).codes(stream.payloads)
     for ours, theirs in zip(expected, decode(FILES[name]), strict=True):
         np.testing.assert_array_equal(theirs, ours)
 

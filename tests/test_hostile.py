@@ -15,7 +15,8 @@ from inrcodec.formats.header import pack_header
 from tiny_files import FILES, fuzz
 
 import inrcodec
-from inrcodec import api, codec
+from inrcodec import api
+from inrcodec.decoder import Decoder
 from inrcodec.errors import FormatError, InrError, LimitError, UnsupportedError
 from inrcodec.render import expand
 from inrcodec.signals import SignalMeta
@@ -105,7 +106,7 @@ def test_mutants_with_right_checksums_decode_to_the_same_codes_or_fail_cleanly()
 @pytest.mark.parametrize("name", FILES)
 def test_other_codes_under_the_same_digest_are_refused(name: str) -> None:
     stream = InrFile.of_bytes(FILES[name]).stream()
-    decoder = codec.Decoder(stream.header, max_samples=2**16, prior=fuzz.prior_of(stream.header))
+    decoder = Decoder(stream.header, max_samples=2**16, prior=fuzz.prior_of(stream.header))
     codes = [c.copy() for c in decoder.codes(stream.payloads)]
     some = next(c for c in reversed(codes) if c.any()).reshape(-1)
     some[np.flatnonzero(some)[0]] *= -1
@@ -140,7 +141,7 @@ def test_the_largest_weights_at_the_largest_steps_render_silently(name: str) -> 
     data = FILES[name]
     h = api.open(data).header
     loud = replace(h, quantiser=Quantiser((2**32 - 1,) * len(h.quantiser.steps), h.quantiser.slope, h.quantiser.shrink))
-    decoder = codec.Decoder(loud, max_samples=2**16, prior=fuzz.prior_of(h))
+    decoder = Decoder(loud, max_samples=2**16, prior=fuzz.prior_of(h))
     rng = np.random.default_rng(0)
     codes = [
         rng.choice(np.array([-(2**30) + 1, 2**30 - 1], np.int32), layout.shape) for layout in decoder.field.layouts

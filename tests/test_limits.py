@@ -12,8 +12,10 @@ import pytest
 from inrcodec.formats.container import MAGIC, pack
 from tiny_files import FILES, fuzz
 
-from inrcodec import api, codec
+from inrcodec import api
+from inrcodec import decoder as decoder_module
 from inrcodec.cost import largest_cell, n_parameters
+from inrcodec.decoder import Decoder
 from inrcodec.entropy import TABLE_SETS, zstd
 from inrcodec.errors import LimitError
 from inrcodec.fields import make_field
@@ -66,7 +68,8 @@ HUGE = {
 LIMITED = """
 import resource, sys, time
 import numpy, zstandard, msgpack, click
-from inrcodec import api, codec, errors
+from inrcodec import api, errors
+from inrcodec.decoder import Decoder
 import inrcodec.fields.cosine, inrcodec.fields.ensemble, inrcodec.fields.multihead, inrcodec.fields.multihead_sparse
 import inrcodec.entropy.range_coder, inrcodec.entropy.zstd
 from inrcodec.cli.main import main
@@ -136,14 +139,14 @@ def test_limits_are_checked_before_a_field_is_made(what: str, monkeypatch: pytes
     def never(*_: object) -> Field:
         raise AssertionError("made a field for a header that is refused")
 
-    monkeypatch.setattr(codec, "make_field", never)
+    monkeypatch.setattr(decoder_module, "make_field", never)
     with pytest.raises(LimitError):
-        codec.Decoder(HUGE[what], max_samples=2**28)
+        Decoder(HUGE[what], max_samples=2**28)
 
 
 def test_more_multiplications_than_anybody_waits_for_are_refused() -> None:
     h = header((2**13, 2**13), (1, 1), spec=FieldSpec("ensemble", "relu", 1024, 2))
-    decoder = codec.Decoder(h, max_samples=2**28)
+    decoder = Decoder(h, max_samples=2**28)
     weights = [np.zeros((1, n_parameters(h), 1, 1))]
     with pytest.raises(LimitError, match="multiplications"):
         decoder.render(weights, api.DecodeSettings())

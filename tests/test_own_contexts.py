@@ -21,7 +21,8 @@ from tiny_files import fuzz
 from tiny_headers import CONTEXTS, SOUND, header_values, packed
 
 import inrcodec
-from inrcodec import api, codec
+from inrcodec import api
+from inrcodec.decoder import Decoder
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.priors import context
 from inrcodec.priors.context_file import FACTS, pack_contexts
@@ -141,7 +142,7 @@ def test_a_prior_of_the_other_kind_with_the_id_asked_for_is_refused(folder: Path
     header = api.open(data).header
     impostor = SimpleNamespace(id=header.field.prior, arch="ensemble", body="siren")
     with pytest.raises(UnsupportedError, match="needs prior"):
-        codec.Decoder(header, max_samples=2**20, prior=impostor)
+        Decoder(header, max_samples=2**20, prior=impostor)
 
 
 HEADERS = ["{'descr': '<i4', (", "if x:\n  a\n b\n", "{'descr': '<i4', 'fortran_order': False, 'shape': (10**30,), }"]

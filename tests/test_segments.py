@@ -17,7 +17,7 @@ from inrcodec.formats.header import pack_header, unpack_header
 from PIL import Image
 
 import inrcodec
-from inrcodec import codec
+from inrcodec.decoder import Decoder, digest
 from inrcodec.entropy import TABLE_SETS, make_coder
 from inrcodec.entropy.labels import ESCAPE, LabelTile
 from inrcodec.errors import FormatError, InrError
@@ -288,7 +288,7 @@ def test_a_map_of_the_users_is_stored_as_it_is(encoded: bytes) -> None:
     labels = blobs(*SHAPE, n=5, seed=9)
     data = inrcodec.encode(scene(*SHAPE), segments=labels * 10, width=6, iterations=3)  # implies the partition
     stream = InrFile.of_bytes(data).stream()
-    codes = codec.Decoder(stream.header, max_samples=2**16).codes(stream.payloads)
+    codes = Decoder(stream.header, max_samples=2**16).codes(stream.payloads)
     np.testing.assert_array_equal(codes[0][0], labels)
     assert stream.header.field.segments == labels.max() + 1
 
@@ -317,7 +317,7 @@ def test_many_segments_lie_in_several_chunks() -> None:
 @pytest.mark.parametrize("label", [9, 4000, 2**20])
 def test_a_label_beyond_the_segments_is_damage(encoded: bytes, coder: str, label: int) -> None:
     stream = InrFile.of_bytes(encoded).stream()
-    decoder = codec.Decoder(stream.header, max_samples=2**16)
+    decoder = Decoder(stream.header, max_samples=2**16)
     codes = [c.copy() for c in decoder.codes(stream.payloads)]
     codes[0][0, 5, 7] = label
     labels, heads = decoder.field.layouts
@@ -325,7 +325,7 @@ def test_a_label_beyond_the_segments_is_damage(encoded: bytes, coder: str, label
         codes, (replace(labels, bands=(2**21,)), heads), decoder._chunks
     )
     header = replace(stream.header, coder=coder, table_set=TABLE_SETS[coder])
-    changed = inrcodec.open(pack(replace(stream, header=header, payloads=tuple(payloads), digest=codec.digest(codes))))
+    changed = inrcodec.open(pack(replace(stream, header=header, payloads=tuple(payloads), digest=digest(codes))))
     for attempt in (changed.verify, changed.decode):
         with pytest.raises(FormatError, match="label map"):
             attempt()

@@ -8,7 +8,7 @@ from format_reader import decode
 from inrcodec.formats.container import InrFile
 
 import inrcodec
-from inrcodec import codec
+from inrcodec.decoder import Decoder
 from inrcodec.entropy import context
 from inrcodec.entropy.learned import LARGEST_SHIFT, OF_SHIFTS, LearnedTile
 from inrcodec.entropy.range_coder import RangeCoder
@@ -65,7 +65,7 @@ def test_a_decoder_written_from_the_text_reads_any_shifts(monkeypatch: pytest.Mo
     monkeypatch.setattr(context, "best_shifts", any_shifts)
     data = inrcodec.encode(picture, grid="3x2", quality=80, entropy="range")
     stream = InrFile.of_bytes(data).stream()
-    decoder = codec.Decoder(stream.header, max_samples=2**16)
+    decoder = Decoder(stream.header, max_samples=2**16)
     assert decoder.field.layouts[-1].dependent
     for ours, theirs in zip(decoder.codes(stream.payloads), decode(data), strict=True):
         np.testing.assert_array_equal(theirs, ours)

@@ -16,7 +16,9 @@ from tiny_files import FILES
 from tiny_headers import SOUND, header_values, packed
 
 import inrcodec
-from inrcodec import codec, sound
+from inrcodec import sound
+from inrcodec.decoder import Decoder, digest
+from inrcodec.entropy import make_coder
 from inrcodec.entropy.splits import N_SPLIT_CONTEXTS, SplitTile, split_counts
 from inrcodec.errors import FormatError
 from inrcodec.fields import cosine, leaves
@@ -180,13 +182,13 @@ def test_headers_say_splits_only_where_there_are_some() -> None:
 @pytest.mark.parametrize("flags", [[0, 1, 0], [1, 2, 0], [-1, 0, 0]])
 def test_damaged_flags_are_noticed_by_either_coder(flags: list[int]) -> None:
     stream = InrFile.of_bytes(FILES["splits-zstd"]).stream()
-    decoder = codec.Decoder(stream.header, max_samples=2**14)
+    decoder = Decoder(stream.header, max_samples=2**14)
     codes = decoder.codes(stream.payloads)
     codes[0][0, :3, 0] = flags
     codes[0][0, 3:, 0] = 0
     layouts = decoder.field.layouts
-    payloads = codec.make_coder("zstd", 0).encode(codes, layouts, plan(layouts, ()))
-    data = pack(Stream(stream.header, tuple(payloads), codec.digest(codes)))
+    payloads = make_coder("zstd", 0).encode(codes, layouts, plan(layouts, ()))
+    data = pack(Stream(stream.header, tuple(payloads), digest(codes)))
     with pytest.raises(FormatError, match="splits"):
         inrcodec.open(data).decode()
 

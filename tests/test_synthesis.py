@@ -14,8 +14,8 @@ from regions import assert_regions_are_cuts
 
 import inrcodec
 from inrcodec import api, render
-from inrcodec.codec import Decoder
 from inrcodec.cost import DETAIL_MACS, SYNTHESIS_MACS
+from inrcodec.decoder import Decoder
 from inrcodec.errors import UnsupportedError
 from inrcodec.fields import bases, correction, cosine, synthesis
 from inrcodec.fields.correction import CosineWeights

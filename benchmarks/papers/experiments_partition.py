@@ -30,7 +30,18 @@ PARTS = {
     (8, 11, True): (82, 89, 105),
     (4, 32, True): (26, 40, 76),
 }
-PLANE_PARTS = {(1, True): 32, (2, False): 16, (4, False): 7, (2, True): 16, (4, True): 7}  # per axis, local -> width
+# parts per axis, local coordinates, first ω -> width. Among 4 × 4 parts an ω of 30 on local coordinates is 120 on the
+# picture's: other ones show what the coordinates do and what the frequency does.
+PLANE_PARTS = {
+    (1, True, 30): 32,
+    (1, True, 60): 32,
+    (2, False, 30): 16,
+    (4, False, 30): 7,
+    (4, False, 60): 7,
+    (2, True, 30): 16,
+    (4, True, 30): 7,
+    (4, True, 15): 7,
+}
 
 
 @dataclass(frozen=True)
@@ -195,16 +206,16 @@ def _plane_in_parts(options: Options, sizes: Line) -> str:
     rng = np.random.default_rng([options.seed, 4])
     down, across = (thresholds([pair[axis] for pair in factors], rng) for axis in (0, 1))
     rows = []
-    for (parts, local), width in PLANE_PARTS.items():
+    for (parts, local, omega), width in PLANE_PARTS.items():
         started = time.perf_counter()
         steps = plane_steps(
             across, down, side=sizes.side, seed=options.seed, device=options.device, width=width, parts=parts,
-            local=local,
+            local=local, omega=omega,
         )  # fmt: skip
         kind = f"{parts} × {parts} parts, {'**local**' if local else 'global'} coordinates"
         n = parts**2 * MlpShape(2, width, 3, 1, "siren").n_parameters
         means = [f"{m:.0f}" for m in steps.reshape(-1, 2).mean(1)]
-        rows.append((f"{kind if parts > 1 else 'one network'}, width {width}", f"{n:,}", *means,
+        rows.append((f"{kind if parts > 1 else 'one network'}, ω {omega}, width {width}", f"{n:,}", *means,
                      f"{time.perf_counter() - started:.0f} s"))  # fmt: skip
         options.say(f"  {rows[-1]}")
     columns = [f"B = {2 * a * b + a + b}" for a, b in factors[::2]]
@@ -240,7 +251,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         (17,), "partition-local", "Partition: local against global coordinates", "not in the paper", run_local,
-        {"quick": Line(QUICK_BOUNDARIES, 2, side=64), "full": Line(QUICK_BOUNDARIES, 3)},
+        {"quick": Line(QUICK_BOUNDARIES, 2, side=64),
+         "full": Line(QUICK_BOUNDARIES, 3, products=(50, 100, 150, 200, 250))},
     ),
     Experiment(
         (18, 19), "partition-pog", "Partition: a picture whole, by grid, by segments",

@@ -97,7 +97,7 @@ def line_steps(
 
 def plane_steps(
     across: torch.Tensor, down: torch.Tensor, *, side: int, seed: int, device: str = "cpu", width: int = 32,
-    parts: int = 1, local: bool = True,
+    parts: int = 1, local: bool = True, omega: float = 30.0,
 ) -> np.ndarray:  # fmt: skip
     """The same of products of two step functions, on a side × side grid, every step on all of it; parts: per axis."""
     coords, targets = plane_points(across, down, side=side, parts=parts, local=local)
@@ -105,7 +105,7 @@ def plane_steps(
     def points(runs: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         return coords.expand(len(runs), -1, -1, -1), targets[runs]
 
-    shape = MlpShape(2, width, 3, 1, "siren", omega=30.0)
+    shape = MlpShape(2, width, 3, 1, "siren", omega=omega)
     return steps_until(shape, len(across), parts**2, points, None, seed=seed, device=device)
 
 

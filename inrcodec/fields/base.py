@@ -22,9 +22,10 @@ Weights = Any  # what a family's `dequantize` gives and its `render` takes: its 
 @dataclass(frozen=True)
 class Progress:
     """One report of a running encode. psnr_db, n_bytes: of the best so far; now_db: of this very step, where it is
-    known. worth: of the synthesis network, in bits that what it takes off the error would cost. gain: where a stage of
-    the effort ladder is over, the share of the bytes that it saved at equal quality; choice: what it chose; seconds:
-    what it took."""
+    known. worth: of the synthesis network, in bits that what it takes off the error would cost. Of the first file,
+    which took so many trials (step) and seconds: way, its PSNR before each look at that network. Where a stage of the
+    effort ladder is over: gain, the share of the bytes that it saved at equal quality; choice: what it chose; cut:
+    whether there was no time for all that it tries."""
 
     stage: str
     step: int
@@ -33,8 +34,10 @@ class Progress:
     now_db: float | None = None
     n_bytes: int | None = None
     worth: float | None = None
+    way: tuple[float, ...] = ()
     gain: float | None = None
     choice: str = ""
+    cut: bool = False
     seconds: float = 0.0
 
 
