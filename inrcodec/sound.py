@@ -99,10 +99,10 @@ def write(
     """data: [N] or [N, C], floats in [-1, 1] or int16, int32, uint8 at full scale. An existing file is replaced.
 
     subtype: what reading gives back, one of PCM_U8, PCM_16, PCM_24, PCM_32, FLOAT, DOUBLE; by default that of data.
-    settings: fields of EncodeSettings, such as quality=75, kbit_per_s=32 or psnr_db=40 (the SNR). Raises ValueError,
-    SignalError, TargetError, OSError.
+    settings: as for inrcodec.encode, such as quality=75, kbit_per_s=32 or psnr_db=40 (the SNR). Raises TypeError for
+    a name that is none of them, ValueError, SignalError, TargetError, OSError.
     """
-    from .api import encode_signal
+    from .api import encode_signal, settings_of
     from .formats.files import write_atomically
     from .formats.memory import from_array
     from .signals import Signal
@@ -117,7 +117,7 @@ def write(
     signal = from_array(data, int(samplerate))
     if subtype is not None:
         signal = Signal(signal.samples, replace(signal.meta, sample_type=SUBTYPES[subtype]))
-    made = encode_signal(signal, EncodeSettings(**settings)).data
+    made = encode_signal(signal, settings_of(**settings)).data
     if isinstance(file, str | os.PathLike):
         write_atomically(file, made, overwrite=True)
     else:

@@ -129,6 +129,14 @@ def test_encode_settings_are_taken(stereo: np.ndarray, tmp_path: Path) -> None:
     assert snr(decoded=inrcodec.read(path)[0], original=stereo) >= 30 - 1e-3
 
 
+def test_settings_mean_what_they_mean_to_encode(stereo: np.ndarray) -> None:
+    assert inrcodec.open(write(stereo, grid=4)).header.cells == (4,)
+    networks = inrcodec.open(write(stereo[:500], partition="grid", grid=4, iterations=2, width=4))
+    assert (networks.header.field.arch, networks.header.cells) == ("ensemble", (4,))
+    with pytest.raises(FileNotFoundError, match="none.inp"):
+        write(stereo, prior="none.inp")
+
+
 def test_bad_calls_are_refused(stereo: np.ndarray) -> None:
     file = write(stereo)
     with pytest.raises(TypeError, match="frames and stop"):
