@@ -11,7 +11,7 @@ import numpy as np
 
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.base import valid_codes
-from .entropy.context import LearnedContexts, TileModel, counts_of, networks_of, open_tile, tile_kind
+from .entropy.context import OwnContexts, TileModel, counts_of, networks_of, open_tile, tile_kind
 from .entropy.dependent import HALF_STEP
 from .entropy.diagonals import Diagonals
 from .entropy.learned import N_LEARNED_CLASSES, OF_SHIFTS, Code, LearnedTile, Pass
@@ -142,7 +142,7 @@ def to_codes(values: np.ndarray, largest: int = LARGEST) -> np.ndarray:
 
 
 @lru_cache(16)
-def _bits(kind: str, own: LearnedContexts | None) -> np.ndarray:
+def _bits(kind: str, own: OwnContexts | None) -> np.ndarray:
     """Price of every magnitude below PRICED, with one bit of sign, under the starting tables: [contexts, PRICED]."""
     symbols, _ = split(np.arange(PRICED))
     bits = symbol_bits(counts_of(own, kind, starting_counts))[:, symbols]

@@ -13,7 +13,7 @@ from .grid import Grid
 from .signals import SignalMeta
 
 if TYPE_CHECKING:
-    from .entropy.context import LearnedContexts
+    from .entropy.context import OwnContexts
 
 __all__ = [
     "FieldSpec",
@@ -128,7 +128,7 @@ class TensorLayout:
     sizes: tuple[tuple[int, ...], ...] = ()
     bands: tuple[int, ...] = ()
     dependent: bool = False  # codes are half steps of dependent quantisation
-    contexts: LearnedContexts | None = None
+    contexts: OwnContexts | None = None
     split: bool = False  # a cell has the codes of its parts end to end; the file's first tensor says which these are
 
     @property

@@ -28,7 +28,7 @@ from .splits import N_SPLIT_CONTEXTS, SplitTile, leaf_sizes
 __all__ = [
     "N_CONTEXTS",
     "UNSIGNED",
-    "LearnedContexts",
+    "OwnContexts",
     "Networks",
     "TileModel",
     "counts_of",
@@ -64,7 +64,7 @@ class Networks:
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedContexts:
+class OwnContexts:
     """Contexts of pictures that are not the released ones. counts: their starting tables, int64 [N_LEARNED_CONTEXTS,
     N_SYMBOLS]."""
 
@@ -72,12 +72,12 @@ class LearnedContexts:
     counts: np.ndarray
 
 
-def networks_of(own: LearnedContexts | None, released: Callable[[], Networks]) -> Networks:
+def networks_of(own: OwnContexts | None, released: Callable[[], Networks]) -> Networks:
     """own: TensorLayout.contexts."""
     return own.networks if own else released()
 
 
-def counts_of(own: LearnedContexts | None, kind: str, released: Callable[[str], np.ndarray]) -> np.ndarray:
+def counts_of(own: OwnContexts | None, kind: str, released: Callable[[str], np.ndarray]) -> np.ndarray:
     """Starting counts of a kind of tile model, int64 [N_CONTEXTS[kind], N_SYMBOLS]; own: TensorLayout.contexts."""
     return own.counts if own and kind == "learned" else released(kind)
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..entropy.context import LearnedContexts, Networks
+from ..entropy.context import Networks, OwnContexts
 from ..entropy.learned import ContextNetwork
 from ..errors import FormatError
 from .context import ORDER, SHA256, arrays, digest, from_arrays
@@ -47,9 +47,9 @@ class ContextFile:
         return 0 if self.sha256 == SHA256 else int(self.sha256[:16], 16)
 
     @cached_property
-    def contexts(self) -> LearnedContexts:
+    def contexts(self) -> OwnContexts:
         """With the released network of signs."""
-        return LearnedContexts(Networks(self.network, sign_network()), learned_counts(self.rows))
+        return OwnContexts(Networks(self.network, sign_network()), learned_counts(self.rows))
 
 
 AnyPrior = Prior | ContextFile  # what --prior may name
