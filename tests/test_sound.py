@@ -133,7 +133,7 @@ def test_settings_mean_what_they_mean_to_encode(stereo: np.ndarray) -> None:
     assert inrcodec.open(write(stereo, grid=4)).header.cells == (4,)
     networks = inrcodec.open(write(stereo[:500], partition="grid", grid=4, iterations=2, width=4))
     assert (networks.header.field.arch, networks.header.cells) == ("ensemble", (4,))
-    with pytest.raises(FileNotFoundError, match="none.inp"):
+    with pytest.raises(FileNotFoundError, match=r"none\.inp"):
         write(stereo, prior="none.inp")
 
 
