@@ -2,7 +2,7 @@
 
 Axes: up to 3 signal axes and, behind them, one axis for channels. An array of 4 axes has channels last. One of 2 or 3
 axes has them where its last axis has at most 4 entries and all others more than 4 (a picture [512, 768, 3], a
-trajectory [1000, 2]); else all axes are signal axes of one channel. channels_last says so instead of this rule.
+trajectory [1000, 2]); else all axes are signal axes of one channel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_SIGNAL_AXES = 3
 FEW = 4  # entries: at most as many in the axis of channels, more in all others
 
 
-def read(data: bytes, *, max_samples: int, channels_last: bool | None = None) -> Signal:
+def read(data: bytes, *, max_samples: int) -> Signal:
     """Bytes of an .npy file of real numbers. Byte order and memory order are not kept.
 
     Raises SignalError for anything else, LimitError before reading more than max_samples values.
@@ -35,18 +35,15 @@ def read(data: bytes, *, max_samples: int, channels_last: bool | None = None) ->
             raise
         except Exception as error:
             raise SignalError(f"not a readable .npy file: {' '.join(str(error).split())[:200]}") from None
-    return from_values(values, channels_last=channels_last)
+    return from_values(values)
 
 
-def from_values(values: np.ndarray, *, channels_last: bool | None = None) -> Signal:
-    """Plain numbers -> Signal. channels_last: None looks at the shape, see the top of this file.
-
-    Raises SignalError.
-    """
+def from_values(values: np.ndarray) -> Signal:
+    """Plain numbers -> Signal. Raises SignalError."""
     _check(values.shape, values.dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise SignalError(f"array has {np.count_nonzero(~np.isfinite(values)):,} values that are not finite")
-    channel_axis = _has_channels(values.shape, channels_last)
+    channel_axis = _has_channels(values.shape)
     if not channel_axis:
         values = values[..., None]
     sample_type = values.dtype.str[1:]
@@ -101,14 +98,9 @@ def _check(shape: tuple[int, ...], dtype: np.dtype) -> None:
         raise SignalError(f"array {shape} is empty: wanted at least 1 value")
 
 
-def _has_channels(shape: tuple[int, ...], channels_last: bool | None) -> bool:
+def _has_channels(shape: tuple[int, ...]) -> bool:
+    """See the top of this file."""
     n_axes = len(shape)
-    if channels_last and n_axes == 1:
-        raise ValueError("channels last: wanted an array of 2 to 4 axes")
-    if channels_last is False and n_axes > MAX_SIGNAL_AXES:
-        raise ValueError(f"array of {n_axes} axes without channels: wanted at most {MAX_SIGNAL_AXES}")
-    if channels_last is not None:
-        return channels_last
     return n_axes > MAX_SIGNAL_AXES or (n_axes > 1 and shape[-1] <= FEW and min(shape[:-1]) > FEW)
 
 

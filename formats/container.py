@@ -93,11 +93,6 @@ class InrFile:
     def of_bytes(cls, data: bytes, *, partial: bool = False) -> InrFile:
         return cls(io.BytesIO(data), partial=partial)
 
-    @property
-    def unknown(self) -> list[str]:
-        """Types of ancillary chunks this version does not know."""
-        return [s.kind for s in self.sections if s.kind.encode() not in _ORDER]
-
     def payload(self, i: int) -> bytes | None:
         """DATA chunk i; None where a truncated file ends before it."""
         return self._read(self._data[i]) if i < len(self._data) else None
@@ -110,10 +105,9 @@ class InrFile:
         """Of the decoded codes, as the encoder had them; b"" in a truncated file."""
         return b"" if self.truncated else self._read(self.sections[-1])
 
-    def stream(self, wanted: set[int] | None = None) -> Stream:
-        """wanted: the DATA chunks to read; None for all."""
-        chunks = range(self.header.n_chunks)
-        payloads = tuple(self.payload(i) if wanted is None or i in wanted else None for i in chunks)
+    def stream(self) -> Stream:
+        """All of it."""
+        payloads = tuple(self.payload(i) for i in range(self.header.n_chunks))
         return Stream(self.header, payloads, self.digest(), self.metadata())
 
     def check(self) -> None:

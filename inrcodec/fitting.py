@@ -55,12 +55,11 @@ class AdamSettings:
 
 @dataclass(frozen=True)
 class FitReport:
-    """loss: of the parameters kept. steps: optimiser steps taken. timed_out: whether the time limit ended it."""
+    """loss: of the parameters kept. steps: optimiser steps taken."""
 
     loss: float
     steps: int
     seconds: float
-    timed_out: bool
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def descend(
                     p.copy_(kept)
     optimiser.zero_grad(set_to_none=True)
     kept_loss = value if keep == "last" else best_loss
-    return FitReport(kept_loss, step, time.monotonic() - started, timed_out and step < iterations)
+    return FitReport(kept_loss, step, time.monotonic() - started)
 
 
 def _state(

@@ -72,11 +72,6 @@ class Reader:
     def truncated(self) -> bool:
         return self._file.truncated
 
-    @property
-    def unknown(self) -> list[str]:
-        """Types of ancillary chunks this version does not know, and skips."""
-        return self._file.unknown
-
     def metadata(self) -> dict[str, bytes]:
         """Raw ICC, EXIF, XMP bytes and sound tags by name."""
         return self._file.metadata()

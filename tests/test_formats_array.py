@@ -18,8 +18,8 @@ def npy(values: np.ndarray, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def read(values: np.ndarray, channels_last: bool | None = None) -> Signal:
-    return array.read(npy(values), max_samples=LIMIT, channels_last=channels_last)
+def read(values: np.ndarray) -> Signal:
+    return array.read(npy(values), max_samples=LIMIT)
 
 
 def back(signal: Signal) -> np.ndarray:
@@ -51,15 +51,6 @@ def test_axes_are_told_apart_and_come_back(
     assert signal.samples.shape == (*signal_shape, channels)
     assert back(signal).dtype == values.dtype
     np.testing.assert_array_equal(back(signal), values)
-
-
-def test_the_caller_may_say_which_axis_is_channels() -> None:
-    values = np.random.default_rng(0).standard_normal((9, 40))
-    assert (read(values, True).meta.shape, read(values, True).meta.channels) == ((9,), 40)
-    assert read(values[:, :3], False).meta.shape == (9, 3)
-    for shape, channels_last in (((9,), True), ((2, 2, 2, 2), False)):
-        with pytest.raises(ValueError, match="axes"):
-            read(np.zeros(shape), channels_last)
 
 
 @pytest.mark.parametrize("sample_type", SAMPLE_TYPES["array"])

@@ -71,10 +71,6 @@ class AdaptedField(EnsembleField):
         bands = tuple(int(g) for g in self._groups)
         return (TensorLayout("heads", "plain", 1, (self.prior.kept,), self.grid.cells, bands=bands),)
 
-    @property
-    def n_parameters(self) -> int:
-        return self.prior.kept * self.grid.n_cells
-
     def train(self, cells: object, settings: EncodeSettings, on_step: OnStep, started: float) -> FittedEnsemble:
         from ..fitting import AdamSettings
         from .cellfit import Cells, measure_spreads, train

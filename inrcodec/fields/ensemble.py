@@ -93,10 +93,6 @@ class EnsembleField(Field):
             TensorLayout("heads", "plain", 1, (self.shape.n_parameters,), self.grid.cells, bands=self.shape.groups),
         )
 
-    @property
-    def n_parameters(self) -> int:
-        return self.shape.n_parameters * self.grid.n_cells
-
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedEnsemble:
         from .cellfit import Cells
 

@@ -106,9 +106,8 @@ def initial(
     generator: torch.Generator,
     bias: str,
     init: str = "body",
-    device: torch.device | str = "cpu",
 ) -> list[torch.Tensor]:
-    """Initial parameters W1 [G, in, out], b1 [G, out], W2, … as float32 leaves that ask for gradients.
+    """Initial parameters W1 [G, in, out], b1 [G, out], W2, … as float32 leaves on the CPU that ask for gradients.
 
     siren: U(±1/fin), then U(±sqrt(6/width)/30) (SIREN); others: He's U(±sqrt(6/in)), the last layer U(±sqrt(3/in)).
     init: 'body' for that, 'siren' for SIREN's ranges in every body: what ENRP's published ReLU curves were made with;
@@ -141,7 +140,7 @@ def initial(
         for size, limit in (((groups, i, o), bound), ((groups, o), bias_bound)):
             # drawn on the CPU: the same start on every device
             values = (torch.rand(size, generator=generator) * 2 - 1) * limit
-            parameters.append(values.to(device).requires_grad_())
+            parameters.append(values.requires_grad_())
     return parameters
 
 

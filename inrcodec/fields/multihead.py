@@ -127,10 +127,6 @@ class MultiheadMlpField(Field):
             TensorLayout("heads", "plain", 1, ((n + 1) * c,), self.grid.cells, bands=bands),
         )
 
-    @property
-    def n_parameters(self) -> int:
-        return self.shape.n_parameters + (self.inputs + 1) * self.signal.channels * self.grid.n_cells
-
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedMultihead:
         started = time.monotonic()
         values, coords, mask = gather(samples @ self._rotation.T.astype(np.float32), self.grid)

@@ -70,10 +70,6 @@ class SegmentedField(EnsembleField):
             ),
         )
 
-    @property
-    def n_parameters(self) -> int:
-        return self.shape.n_parameters * self.spec.segments
-
     def fit(self, samples: np.ndarray, settings: EncodeSettings, on_step: OnStep) -> FittedSegments:
         from .cellfit import UnequalCells
 

@@ -241,7 +241,7 @@ def train(
     device = resolve_device(settings.device)
     values = torch.from_numpy(state.values.copy()).to(device).requires_grad_()
     optimiser = make_adam([values], AdamSettings(settings.outer_rate))
-    _restore(optimiser, values, state)
+    _restore(optimiser, state)
     if state.step == 0:
         yield state
     size = settings.batch * tasks.regions.size * shape.width
@@ -384,7 +384,7 @@ def _round_end(step: int, settings: MetaSettings) -> int:
     return settings.outer_steps + _due(step, settings) * settings.steps_per_round
 
 
-def _restore(optimiser: torch.optim.Adam, values: torch.Tensor, state: MetaState) -> None:
+def _restore(optimiser: torch.optim.Adam, state: MetaState) -> None:
     import torch
 
     if state.step == 0:
