@@ -1,4 +1,4 @@
-"""An open .inr file: what it says, and what it decodes to. Reads and evaluates only what is asked for."""
+"""An open .inr file: what it says, and what it decodes to. Reads only the tiles, evaluates only the cells, it needs."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class Reader:
     def decode_settings(
         self, settings: DecodeSettings, sample_type: str | None = None
     ) -> tuple[np.ndarray, SignalMeta]:
-        """Stored values [*shape, C] and what they are, of another sample type if one is given. Reads and evaluates
-        only the cells it needs."""
+        """Stored values [*shape, C] and what they are, of another sample type if one is given. Reads the tiles, and
+        evaluates the cells, that the output touches."""
         decoder = self._decoder(settings.max_samples)
         wanted = decoder.chunks_for(settings)
         payloads = [self._file.payload(i) if i in wanted else None for i in range(self.header.n_chunks)]

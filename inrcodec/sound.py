@@ -58,8 +58,8 @@ def read(  # noqa: PLR0917 - as soundfile has them
     """-> (data, samplerate). data: [N] where there is one channel, else [N, C]; always [N, C] with always_2d.
 
     The samples are those of the sound file that `inrcodec decode` writes: floats in [-1, 1], integers at full scale.
-    frames (-1: all), or stop, from start on; negative start and stop count from the end, as in soundfile. Reads and
-    evaluates only the cells it needs. Raises TypeError, ValueError, FormatError, SignalError, OSError.
+    frames (-1: all), or stop, from start on; negative start and stop count from the end, as in soundfile. Reads the
+    tiles, and evaluates the cells, that it touches. Raises TypeError, ValueError, FormatError, SignalError, OSError.
 
     >>> import io, numpy as np
     >>> file = io.BytesIO()

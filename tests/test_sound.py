@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from inrcodec.formats.container import InrFile
 from inrcodec.formats.files import write_signal
 
 import inrcodec
@@ -93,6 +94,17 @@ def test_ranges_mean_what_they_mean_in_soundfile(pair: dict[str, tuple[Path, Pat
         return
     theirs, _ = soundfile.read(wav, **options)
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_span_reads_the_tiles_that_it_touches(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(np.sin(np.arange(1300) / 9), grid=130)  # tiles of 64, 64 and 2 cells of 10 samples
+    whole, _ = inrcodec.read(file)
+    asked: list[int] = []
+    payload = InrFile.payload
+    monkeypatch.setattr(InrFile, "payload", lambda self, i: (asked.append(i), payload(self, i))[1])
+    span, _ = inrcodec.read(file, start=700, frames=100)  # cells overlap their neighbours: 69 to 80
+    np.testing.assert_allclose(span, whole[700:800], atol=1e-12)
+    assert (asked, inrcodec.open(file).header.n_chunks) == ([1], 3)
 
 
 def test_mono_is_one_axis_unless_two_are_wanted(stereo: np.ndarray) -> None:
