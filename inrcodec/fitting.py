@@ -1,4 +1,4 @@
-"""Turns parameters and a loss into fitted parameters: the only training loop, and the choice of device."""
+"""Turns parameters and a loss into fitted parameters: the training loop of the four works, and the choice of device."""
 
 from __future__ import annotations
 
