@@ -76,7 +76,7 @@ class How:
     force: bool = False
     no_overwrite: bool = False
     recursive: bool = False
-    jobs: int | None = None  # None: files one by one, tiles of a large one on all cores
+    jobs: int | None = None  # None: files one by one, tiles of a large one on up to MAX_WORKERS cores
     progress: bool | None = None
     quiet: bool = False
     verbose: bool = False

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 __all__ = ["CELL_SAMPLES", "Grid", "parse_cells"]
 
-# Samples per cell and axis where no --grid is given, by number of axes; sounds have fields.cosine.SOUND_CELL.
+# Samples per cell and axis of the cosine field where no --grid is given, by number of axes: what pictures start from,
+# until the step is known that says which cells suit them (fields.sizes); sounds have fields.cosine.SOUND_CELL.
 CELL_SAMPLES = {1: (2048,), 2: (16, 16), 3: (8, 8, 8)}
 
 

@@ -164,8 +164,8 @@ _asked: ContextVar[_Pool | None] = ContextVar("inrcodec_workers", default=None)
 @contextmanager
 def workers(n: int) -> Iterator[None]:
     """While this lasts, encoding and decoding in this thread use up to n processes for the tiles of large signals
-    (1,024 × 1,024 samples of a picture as a rule), and n threads for runs of their rows. Results are the same for
-    every n; memory grows by some 300 MiB a worker. Processes start at the first signal that is worth it.
+    (of a picture 1,024 to 2,048 samples a side as a rule), and n threads for runs of their rows. Results are the same
+    for every n; memory grows by some 300 MiB a worker. Processes start at the first signal that is worth it.
 
     As everywhere in Python, a script that starts processes wants `if __name__ == "__main__":` around what it runs.
     """

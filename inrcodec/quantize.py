@@ -27,7 +27,7 @@ __all__ = ["BIT", "LARGEST_KNOT", "ROUNDS", "rate_optimal", "reconsidered", "to_
 LARGEST = MAX_CODE & ~63  # float32 has no whole number between this and 2^30
 LARGEST_KNOT = LARGEST // 4  # the coder holds what a prediction leaves of them, up to three times as much
 # Squared local steps that one bit is worth: the slope −dD/dR along the step. At high rate it is ln 2 / 6 = .116, on
-# photos it was measured at about .1 from 26 to 46 dB (docs/design.md), so that one constant serves every file.
+# photos it was measured at about .1 between .14 and 4 bpp (docs/design.md), so that one constant serves every file.
 BIT = 0.1
 ROUNDS = 2  # of the search for dependent codes
 PRICED = 64  # magnitudes below have their price looked up; larger ones are simply rounded

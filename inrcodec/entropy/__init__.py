@@ -1,4 +1,5 @@
-"""Integer codes to bytes and back. Adding a coder: one module, and one name here."""
+"""Integer codes to bytes and back. Adding a coder: one module, its lines in CODERS and TABLE_SETS here, an id in
+formats/header.py, a name in settings.CODERS, and a branch of Trial._code, which takes the smaller output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Families of functions. Adding one: a module that keeps base.Field's contract, and one line here."""
+"""Families of functions. Adding one: a module that keeps base.Field's contract, and one line here; for a new body also
+an id in formats/header.py, with what its spec holds, a name in settings.BODIES, and its counts in cost.py."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Turns the cells' samples into one trained network per cell (torch). The last layer, linear, is solved exactly.
+"""Turns the cells' samples into one trained network per cell (torch).
 
-Variable projection: at every step the last layer is the least-squares optimum for the features before it, and Adam
-moves the features alone. By the envelope theorem their gradient is that of the loss with the last layer held.
-It gains 3 dB over plain Adam at equal steps on small networks, and makes their learning rates uncritical.
+Where `closed` (by default: width <= 128, fewer features than samples, no start given), by variable projection: at every
+step the last layer, linear, is the least-squares optimum for the features before it, and Adam moves these alone. By the
+envelope theorem their gradient is that of the loss with the last layer held. It gains 3 dB over plain Adam at equal
+steps on small networks, and makes their learning rates uncritical.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Codes that change the last layer of a file's synthesis network, and how an encoder finds them.
 
 Below its last layer a network is fixed, so the best change of that layer is linear least squares: closed form. A file
-spends a few hundred bits on it: a code is worth its bits or it is 0. The last layer may look at what the network saw
+spends some 50 to 500 bytes on it: a code is worth its bits or it is 0. The last layer may look at what the network saw
 as well, for a filter of the picture itself is what high rates lack most.
 
 Codes are [features, taps, outputs]: features the filters of the last layer but one and then the network's inputs, by

@@ -1,4 +1,4 @@
-"""Linear heads on shared features: channel rotation, orthonormal features, least squares."""
+"""Linear heads on shared features: orthonormal features, least squares."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Fits one MLP shared by all cells, and one linear head per cell on its outputs (Multi-Head ReLU, arXiv 2110.03448).
 
 The shared body maps local coordinates to n features. Given the body, heads are least squares; so the body alone is
-trained, on the error that the best heads leave (cellfit.train, one network with every cell's samples as outputs).
+trained, on the error that the best heads leave (cellfit.train, one network whose outputs are every cell's samples, or
+256 rows that stand for more of them: _components).
 Its last layer, linear, is then turned so that the features of a full cell are orthonormal (mean square 1, zero mean)
 and sorted by the energy that heads put on them: an error of a head's weight is an error in samples, and weights fall
 off as in a transform. Heads are solved again on the quantised body.
@@ -32,7 +33,7 @@ from .sensitivity import rounding_cost
 __all__ = ["MultiheadMlpField"]
 
 ITERATIONS = 3000  # cheap, a millisecond each for cells of 256: the cost does not grow with the signal
-CELL_SAMPLES = {1: 128, 2: 256, 3: 512}
+CELL_SIZE = {1: 128, 2: 256, 3: 512}  # samples, where no --grid is given, by axes
 DEPTH = 1
 BODY_SHARE = {1: 0.3, 2: 0.1, 3: 0.1}  # of the bits, for the shared body, by axes
 BODY_BITS = 9  # per weight of the body, about
@@ -80,7 +81,7 @@ class MultiheadMlpField(Field):
     @classmethod
     def default_cells(cls, signal: SignalMeta, settings: EncodeSettings) -> tuple[int, ...]:
         """Cells per axis of the grid this field likes best."""
-        return uniform_cells(signal, CELL_SAMPLES[len(signal.shape)])
+        return uniform_cells(signal, CELL_SIZE[len(signal.shape)])
 
     @classmethod
     def plan_spec(
