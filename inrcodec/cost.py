@@ -92,8 +92,9 @@ def layer_sizes(*, fin: int, width: int, depth: int, fout: int, features: int = 
 def flops(header: Header) -> int:
     """FLOPs of decoding the whole signal at scale 1, counted as the paper of its family does.
 
-    Ensembles: ENRP's F(N, d, w), see ptflops_style; with frozen features biases once per cell (PAPERS 1.2). Multihead
-    MLPs: MH-ReLU's F, biases at every position, the body once for all H heads (PAPERS 2.2). Cosines: two a MAC.
+    Ensembles: ENRP's F(N, d, w), see ptflops_style; with frozen features biases once per cell, as in its figure 6.
+    Multihead MLPs: as the code of MH-ReLU (arXiv 2110.03448) counts, biases at every position, the body once for all H
+    heads. Cosines: two a MAC.
     """
     s, f = header.signal, header.field
     n, heads = s.n_samples, prod(header.heads)
@@ -110,7 +111,8 @@ def flops(header: Header) -> int:
 
 
 def ptflops_style(n: int, width: int, depth: int, *, fin: int = 2, fout: int = 3, bias_copies: int = 1) -> int:
-    """FLOPs of n positions as ENRP published them: 2 · [n · MACs + biases once] (PAPERS 1.2), sines not counted.
+    """FLOPs of n positions as ENRP's Table I has them (arXiv 2110.04124; the tool ptflops, doubled): 2 · [n · MACs +
+    biases once], sines not counted.
 
     fin: inputs of the first trained layer; frozen features before it are not counted.
     """

@@ -28,7 +28,7 @@ CODERS = ("auto", "range", "zstd")
 TUNES = ("perceptual", "psnr")
 SYNTHESIS = ("auto", "off")
 PARTITIONS = ("grid", "segments")
-# maml: Meta-SparseINR, magnitude pruning and meta-training in turns (PAPERS 3.2); the others are its baselines (3.3)
+# maml: Meta-SparseINR (arXiv 2110.14678), magnitude pruning and meta-training in turns; the others are its baselines
 PRIOR_METHODS = ("maml", "maml-random", "dense-narrow", "maml-one-shot", "maml-imp", "scratch")
 MAX_SAMPLES = 2**28  # default limit on decoded values (positions times channels)
 

@@ -223,7 +223,7 @@ def test_schedules_reach_the_sparsity_asked_for() -> None:
 
 def test_narrow_networks_have_about_as_many_weights() -> None:
     dense = MlpShape(2, 64, 3, 3, "siren")
-    assert [meta.narrow_width(dense, n) for n in (5165, 2116, 1355, 868)] == [41, 26, 20, 16]  # PAPERS 3.6
+    assert [meta.narrow_width(dense, n) for n in (5165, 2116, 1355, 868)] == [41, 26, 20, 16]
 
 
 def test_a_signal_smaller_than_the_patch_is_refused() -> None:

@@ -25,7 +25,7 @@ def test_the_budget_matcher_gives_the_published_sizes_and_gflops(side: int) -> N
 
 
 def test_the_budget_matcher_gives_the_sizes_of_biased_heads() -> None:
-    # PAPERS 2.5, 1: what the README's command does
+    # what the command in the README of MH-ReLU's code does
     nets = [recipe.match(s, replace(GENERALISATION, bias=True)) for s in experiments.SIDES]
     assert replace(GENERALISATION, bias=True).n_parameters == 2_360_832
     assert [n.width for n in nets] == [885, 885, 883, 875, 844, 731, 436, 256, 256]
@@ -90,7 +90,7 @@ def test_noise_is_perlins_by_the_slow_obvious_version() -> None:
 
 
 def test_one_head_loses_high_octaves_and_many_keep_them() -> None:
-    # PAPERS 2.4 c, and its thresholds, at half the side and half the width, for half as many steps
+    # the spectral bias of arXiv 2110.03448, at half the stand-in's side and half the width, for half as many steps
     base = Heads(32, 64, 8, bias=False)
     one, many = recipe.match(1, base), recipe.match(16, base)
 

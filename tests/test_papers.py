@@ -161,7 +161,7 @@ def test_all_papers_sizes_are_tried(runner: ModuleType) -> None:
 
 
 def test_papers_sizes_are_the_papers(runner: ModuleType) -> None:
-    """PAPERS 1.5, 2.2 to 2.4, 3.1 to 3.4, 4.3 to 4.5: counts of parameters that the papers print, and of trainings."""
+    """Counts of parameters and of trainings that the papers, or their authors' code, have."""
     sizes = {e.name: e.sizes["paper"] for e in runner.experiments() if "paper" in e.sizes}
     assert len(sizes["enrp-width"].runs) * 20 * 10 == 7000
     nets = sizes["mh-comparison"].nets

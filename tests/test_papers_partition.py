@@ -29,7 +29,7 @@ def test_a_step_signal_is_the_parity_of_the_thresholds_above() -> None:
 
 
 def test_local_coordinates_make_many_boundaries_few() -> None:
-    # PAPERS 4.4: 36, 297 and 780 steps of one network at 11, 31, 51 boundaries; 51, 69, 132 in four local parts
+    # elsewhere: 36, 297 and 780 steps of one network at 11, 31, 51 boundaries; 51, 69, 132 in four local parts
     torch.set_num_threads(1)
     levels = steps.thresholds([31, 31], np.random.default_rng(1))
     whole = steps.line_steps(levels, width=32, seed=0)

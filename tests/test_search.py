@@ -60,7 +60,7 @@ TINY = SearchSettings(
 
 
 def test_rounds_take_turns_and_stop_when_nothing_changes() -> None:
-    # ENRP at M = 8 (PAPERS 1.4): 64 at depth 3, then depth 1, where 128 becomes affordable
+    # ENRP at M = 8, scores of a re-implementation: 64 at depth 3, then depth 1, where 128 becomes affordable
     table = {(16, 3): 18.15, (32, 3): 28.4, (64, 3): 41.4, (64, 1): 44.8, (64, 2): 41.9, (64, 4): 41.2, (64, 5): 40.5,
              (16, 1): 17.0, (32, 1): 28.7, (128, 1): 67.6}  # fmt: skip
     asked: list[tuple[int, int]] = []
@@ -86,7 +86,7 @@ def test_rounds_can_stick_where_trying_all_does_not() -> None:
     assert sweep_by_turns(scores_of(table), flops, SearchSettings()).best.pair == (64, 2)
     everything = sweep_all(scores_of(table), flops, SearchSettings())
     assert everything.best.pair == (128, 1)
-    assert len(everything.sweeps[0].tried) == 16  # the feasible pairs of PAPERS 1.4
+    assert len(everything.sweeps[0].tried) == 16  # those of at most Algorithm 1's GFLOP
 
 
 def test_a_bound_below_every_pair_is_refused_with_the_smallest() -> None:

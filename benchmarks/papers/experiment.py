@@ -31,7 +31,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Check:
-    """A condition that PAPERS.md sets, what was measured, and whether it holds."""
+    """A condition that reproducing the paper has to meet, what was measured, and whether it holds."""
 
     claim: str
     measured: str

@@ -1,4 +1,4 @@
-"""Experiment: learning to learn with a partition (PAPERS 4.5; row 21)."""
+"""Experiment: learning to learn with a partition (arXiv 2310.14184; row 21)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PartitionSizes:
 
 
 def partition_suites(options: Options, sizes: PartitionSizes) -> tuple[Suite, Suite, str]:
-    """PAPERS 4.5: three SGD steps of learned rates; without a partition, and with one of 2 × 2."""
+    """Three SGD steps of learned rates; without a partition, and with one of 2 × 2."""
     learn, held, name = photo_split(options, sizes.short_side)
     size, steps = sizes.size, sizes.outer_steps
     grid = (np.mgrid[0:size, 0:size].reshape(2, -1) / size - 0.5).astype(np.float32)  # the repository's coordinates
@@ -105,7 +105,7 @@ def meta_partition(options: Options, sizes: PartitionSizes) -> Outcome:
         f"photo), width {sizes.width}, depth 3, ω 30, 2×2 equal regions, three steps of learned rates (start 1e-5), "
         f"outer Adam 1e-4, batch 4, {end} outer steps. The paper: width 128, 256×256 crops of LSUN churches, 31,500 "
         "outer steps; its figures are not recoverable. The loss is taken per image, not over the batch as in the "
-        "repository (PAPERS 4.5), and each clone evaluates its own region only.\n\n"
+        "paper's repository, and each clone evaluates its own region only.\n\n"
         + markdown(("outer steps", "no partition", "partition at test only", "partition in training and test"), rows)
         + "\nThe loss is a mean over the image, so that each of four clones takes a quarter of the step that its "
         "region alone would ask for. Steps longer than learned, of the start learned without a partition:\n\n"

@@ -1,4 +1,4 @@
-"""Experiment: Meta-SparseINR and its baselines on drawn shapes and on patches of photos (PAPERS 3; rows 13 and 14)."""
+"""Experiment: Meta-SparseINR and its baselines on drawn shapes and on patches of photos (rows 13 and 14)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PAPER_2D = {27: 37, 115: 105, 220: 162, 325: 381, 430: 1838, 535: 3097}
 PAPER_P = {1: 1.066, 2: 1.008}
 P_TOLERANCE = {1: 0.015, 2: 0.003}  # a fifth of p − 1 and more: means of 5 runs scatter by a factor of 1.5
 QUICK_BOUNDARIES = (11, 31, 51)
-# parts, width, local coordinates -> our measured reference of an independent program (PAPERS.md 4.4), B = 11, 31, 51
+# parts, width, local coordinates -> steps that an independent numpy program took, B = 11, 31, 51
 PARTS = {
     (1, 32, True): (36, 297, 780),
     (4, 16, False): (68, 400, 1043),

@@ -14,7 +14,7 @@ __all__ = ["METHODS", "PAPER_CELEBA", "STAND_IN", "Line", "dense", "lines", "ove
 
 STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # of Adam, on a test signal
 METHODS = ("Meta-SparseINR", "Random", "Dense-Narrow", "OneShot", "IMP", "Scratch")
-STAND_IN = {  # PAPERS 3.6: 100 Adam steps [2 SGD steps], another drawing of faces
+STAND_IN = {  # by an independent re-implementation: 100 Adam steps [2 SGD steps], another drawing of faces
     4: ("33.56 [24.0]", "30.47 [20.4]", "33.97 [22.0]", "35.18", "34.10", "31.10"),
     8: ("30.20 [24.9]", "17.94 [15.4]", "28.41 [18.0]", "28.70", "27.86", "23.39"),
     10: ("29.05 [25.0]", "17.02 [15.0]", "21.70 [16.0]", "26.43", "25.82", "19.98"),

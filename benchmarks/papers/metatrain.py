@@ -52,7 +52,7 @@ SLICE_VALUES = 2**24  # of one layer, of the test signals evaluated at once
 
 @dataclass(frozen=True)
 class FaceSizes:
-    """Of the experiments with Meta-SparseINR: the stand-in's (PAPERS 3.6), or the paper's.
+    """Of the experiments with Meta-SparseINR: a stand-in's, or the paper's (arXiv 2110.14678).
 
     Signals of size², drawn ones to learn from and to test on, and patches of photos of some short side; the network,
     with one omega in all sine layers; marks: outer steps to look at, besides the last; levels: rounds of pruning to

@@ -70,7 +70,7 @@ class Heads:
         return self.shape.n_parameters + (self.connections + self.bias) * self.heads
 
     def flops(self, pixels: int) -> int:
-        """Of a picture of so many pixels (PAPERS 2.2): the body runs once for the pixels of all heads."""
+        """Of a picture of so many pixels, by the paper's code: the body runs once for the pixels of all heads."""
         heads = (2 * self.connections + self.bias) * self.heads
         return (2 * self.shape.macs + LAYERS * self.width + heads) * pixels // self.heads
 

@@ -1,4 +1,4 @@
-"""One picture by one network, by a network per grid cell (PoG), and per segment (PoS): PAPERS 4.3."""
+"""One picture by one network, by a network per grid cell (PoG), and per segment (PoS): arXiv 2310.14184."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps until small networks have learnt step functions: the motivation experiment of the Partition paper (PAPERS 4.4).
+"""Steps until small networks have learnt step functions: the motivation experiment of Partition (arXiv 2310.14184).
 
 All runs of a sweep are one batch of networks; a run leaves it at its own stopping step.
 """

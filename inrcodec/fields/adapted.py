@@ -1,4 +1,4 @@
-"""Fits every cell from a prior in few steps, and stores only how its weights differ (Meta-SparseINR, PAPERS 3)."""
+"""Fits every cell from a prior in few steps, and stores how its weights differ (Meta-SparseINR, arXiv 2110.14678)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Turns signals into a prior: second-order MAML and pruning in turns (Meta-SparseINR, PAPERS 3), and its baselines.
+"""Turns signals into a prior: second-order MAML and pruning in turns (Meta-SparseINR), and its baselines.
 
-State goes out and in as numpy arrays; the batch of step s is drawn from (seed, s), so that training that was stopped
-goes on as if it had not been. Torch is imported inside the functions that train.
+The papers: Meta-SparseINR, arXiv 2110.14678; Partition, arXiv 2310.14184. State goes out and in as numpy arrays; the
+batch of step s is drawn from (seed, s), so that training that was stopped goes on as if it had not been. Torch is
+imported inside the functions that train.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 OTHER_RATES = (1e-2, 5e-4, 2e-3)  # as default_rates, for relu and fourier networks
-LEARNED = (3, 1e-5, 1e-4)  # inner steps, the rate that learned ones begin with, the outer rate (PAPERS 4.5)
+LEARNED = (3, 1e-5, 1e-4)  # inner steps, the rate that learned ones begin with, the outer rate: Partition's
 PIECE = 50  # outer steps between two states handed out
 
 
@@ -53,8 +54,8 @@ PIECE = 50  # outer steps between two states handed out
 class Tasks:
     """Patches of signals. signals: float32 [*shape, C] each; coords float32 [D, N]: the patch's positions.
 
-    regions int [k, n]: the positions of each of k clones of the network (Partition, PAPERS 4.5), which share its start
-    and fit a region each; one clone has all of them.
+    regions int [k, n]: the positions of each of k clones of the network (Partition), which share its start and fit a
+    region each; one clone has all of them.
     """
 
     signals: tuple[np.ndarray, ...]
@@ -120,8 +121,8 @@ def alike(signals: Sequence[Signal]) -> tuple[list[np.ndarray], str]:
 @dataclass(frozen=True)
 class MetaSettings:
     """schedule: weights (biases not counted) left after each pruning. first_order: the outer gradient leaves out how
-    the inner steps depend on the start (fails with sines, PAPERS 3.6; for comparison). learn_rates: inner_rate is
-    where one learned rate per parameter and step begins (PAPERS 4.5). The papers' rates: default_rates."""
+    the inner steps depend on the start (fails with sines: docs/papers.md, row 12; for comparison). learn_rates:
+    inner_rate is where one learned rate per parameter and step begins (Partition). The papers' rates: default_rates."""
 
     method: str = "maml"
     outer_steps: int = 1200
@@ -173,15 +174,15 @@ class MetaState:
 
 def default_rates(omega: float) -> tuple[float, float, float]:
     """(inner SGD, outer Adam, Adam that fits a signal) for a sine network of this factor: Meta-SparseINR has .01,
-    1e-5, 1e-4 at 200 in all layers, SGD's go with its inverse square, Adam's with its inverse (PAPERS 3.6). At 30 an
-    inner rate of .44 comes out, and .3 diverged: .1 it is there."""
+    1e-5, 1e-4 at 200 in all layers, SGD's go with its inverse square, Adam's with its inverse, for hidden weights act
+    as ω · W. At 30 an inner rate of .44 comes out, and .3 diverged: .1 it is there."""
     factor = HIDDEN_OMEGA / max(omega, HIDDEN_OMEGA)
     return 0.1 * factor**2, 6.7e-5 * factor, 6.7e-4 * factor
 
 
 def schedule_for(n: int, *, sparsity: float, rounds: int | None = None) -> tuple[int, ...]:
     """Weights left of n after each round, until the fraction `sparsity` is gone and no more: 20 % of those left in each
-    (PAPERS 3.2) but the last, or, in so many rounds as asked for, the same share in each. Raises ValueError."""
+    (the paper's share) but the last, or, in so many rounds as asked for, the same share in each. Raises ValueError."""
     if not 0 <= sparsity < 1:
         raise ValueError(f"--sparsity {sparsity:g}: wanted the fraction to remove, 0 to less than 1")
     wanted = max(1, round(n * (1 - sparsity)))
@@ -365,8 +366,8 @@ def _batch_loss(
 
 
 def _pruned(shape: MlpShape, state: MetaState, settings: MetaSettings) -> MetaState:
-    """The next round's mask: globally over all matrices the largest weights stay (PAPERS 3.7: whatever their layer's
-    scale), or, for maml-random, any."""
+    """The next round's mask: globally over all matrices the largest weights stay (whatever their layer's scale, as in
+    the paper's code), or, for maml-random, any."""
     bias = biases(shape.sizes)
     scores = np.abs(state.start)
     if settings.method == "maml-random":

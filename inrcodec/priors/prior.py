@@ -128,8 +128,8 @@ class Prior:
         return np.where(self.mask, self.start, 0).astype(np.float64) if self.relative else np.zeros(len(self.mask))
 
     def prunings(self, steps: int) -> dict[int, int]:
-        """Of a fit of so many steps: step before which the weights of each network are cut -> weights left (PAPERS
-        3.3). One-shot does it half way; IMP at equal spacing."""
+        """Of a fit of so many steps: step before which the weights of each network are cut -> weights left. As
+        in the code of Meta-SparseINR (arXiv 2110.14678) one-shot does it half way, IMP at equal spacing."""
         if self.method == "maml-one-shot":
             return {steps // 2: self.schedule[-1]} if self.schedule else {}
         n = len(self.schedule)
