@@ -59,7 +59,6 @@ class FitReport:
 
     loss: float
     steps: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -170,8 +169,7 @@ def descend(
                 for p, kept in zip(parameters, best, strict=True):
                     p.copy_(kept)
     optimiser.zero_grad(set_to_none=True)
-    kept_loss = value if keep == "last" else best_loss
-    return FitReport(kept_loss, step, time.monotonic() - started)
+    return FitReport(value if keep == "last" else best_loss, step)
 
 
 def _state(
