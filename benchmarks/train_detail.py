@@ -74,7 +74,7 @@ def code(samples: np.ndarray, large: np.ndarray, tune: str, step: float) -> dict
     spec = replace(CosineField.plan_spec(meta, grid, settings, samples), detail=0)
     field = CosineField(spec, meta, grid)
     fitted = field.fit(samples, settings, lambda _: None)
-    quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
+    quantiser = field.quantiser(fitted, step * fitted.tuning.first_step)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
     axes = [np.arange(n) + 0.5 for n in meta.shape]
     corrected = field.correct(weights, [np.array([0.0, n]) for n in meta.shape], (1.0, 1.0))

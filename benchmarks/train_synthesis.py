@@ -93,7 +93,7 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
     spec = replace(CosineField.plan_spec(meta, grid, settings, samples), deltas=False)  # every file has its own
     field = CosineField(spec, meta, grid)
     fitted = field.fit(samples, settings, lambda _: None)
-    quantiser = field.quantiser(fitted, settings, step * fitted.tuning.first_step)
+    quantiser = field.quantiser(fitted, step * fitted.tuning.first_step)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
     axes = [np.arange(n) + 0.5 for n in meta.shape]
     detail, smooth = field.linear(weights, axes, (1.0, 1.0))

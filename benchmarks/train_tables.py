@@ -59,7 +59,7 @@ def count(
         field = make_field(spec, meta, grid)
         fitted = field.fit(samples, settings, lambda _: None)
         for step in steps * fitted.tuning.first_step:
-            quantiser = field.quantiser(fitted, settings, float(step))
+            quantiser = field.quantiser(fitted, float(step))
             *knots, heads = field.layouts
             if only_smooth:
                 codes = [field.smooth_codes(fitted, quantiser)]

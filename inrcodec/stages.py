@@ -114,7 +114,7 @@ def suited(base: Candidate, signal: Signal, settings: EncodeSettings, step: floa
     field = base.field
     if settings.grid != "auto" or not isinstance(field, CosineField):
         return base
-    cells = field.suited_cells(base.fitted, field.quantiser(base.fitted, settings, step))
+    cells = field.suited_cells(base.fitted, field.quantiser(base.fitted, step))
     return base if cells == field.grid.cells else _on_grid(base, signal, settings, cells)
 
 

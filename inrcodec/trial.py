@@ -65,7 +65,7 @@ class Trial:
                 looks.append(step)
             on_step(step)
 
-        quantiser = field.quantiser(fitted, settings, step)
+        quantiser = field.quantiser(fitted, step)
         codes = field.quantize(fitted, quantiser, hear)
         return cls(step, signal, settings.entropy, candidate, quantiser, codes, tuple(looks))
 
@@ -148,8 +148,8 @@ def quality_db(signal: Signal, values: np.ndarray) -> float:
 
 
 def _levels(heads: np.ndarray, layout: TensorLayout) -> tuple[int, ...]:
-    """Diagonals that cut the heads into up to MAX_LEVELS progressive levels, each about twice as many bytes as the one
-    before, so that a soft picture stands early in the file. The first has LEVEL_BYTES a tile at least, on average."""
+    """Diagonals that cut the heads into up to MAX_LEVELS progressive levels, each about as many bytes as all before it
+    together, so that a soft picture stands early in the file. The first has LEVEL_BYTES a tile at least, on average."""
     if layout.context != "cosine" or len(layout.frequencies) == 1:
         return ()
     diagonal = sum(np.ix_(*(np.arange(f) for f in layout.frequencies)))

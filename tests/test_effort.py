@@ -259,7 +259,7 @@ def test_distortion_is_the_squared_error_of_heads_in_their_steps(tune: str) -> N
     field = make_field(CosineField.plan_spec(signal.meta, grid, settings, signal.samples), signal.meta, grid)
     assert isinstance(field, CosineField)
     fitted = field.fit(signal.samples, settings, lambda _: None)
-    quantiser = field.quantiser(fitted, settings, 0.07)
+    quantiser = field.quantiser(fitted, 0.07)
     codes = [np.zeros(layout.shape, np.int32) for layout in field.layouts]
     codes[0][-1:] = fitted.masking if fitted.masking is not None else 0
     rng = np.random.default_rng(4)

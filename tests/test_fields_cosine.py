@@ -112,7 +112,7 @@ def test_the_error_of_the_samples_is_the_error_of_the_heads() -> None:
     samples = rng.random((37, 53, 3)).astype(np.float32)
     field = CosineField(CosineField.plan_spec(meta, grid, asked, samples), meta, grid)
     fit = field.fit(samples, asked, lambda _: None)
-    quantiser = field.quantiser(fit, asked, 1e-4)
+    quantiser = field.quantiser(fit, 1e-4)
     weights = field.dequantize(field.quantize(fit, quantiser), quantiser)
     noise = rng.normal(size=weights.heads.shape) * 0.01
     for d, sizes in enumerate(grid.sizes):  # only where codes exist

@@ -200,7 +200,7 @@ def test_every_body_converges(arch, body, bar):
     picture = smooth((47, 32), 3)
     seen = []
     fitted = field.fit(picture, settings, seen.append)
-    quantiser = field.quantiser(fitted, settings, 1e-5)
+    quantiser = field.quantiser(fitted, 1e-5)
     weights = field.dequantize(field.quantize(fitted, quantiser), quantiser)
     assert psnr(field.render(weights, centres((47, 32)), (1, 1)), picture) > bar
     assert seen[-1].step == seen[-1].n_steps == 150
@@ -214,7 +214,7 @@ def test_fit_to_weights_works_on_any_grid(arch, shape, cells, channels):
     field, settings = make(arch, "siren", shape, cells, channels, iterations=3)
     signal = smooth(shape, channels)
     fitted = field.fit(signal, settings, lambda progress: None)
-    quantiser = field.quantiser(fitted, settings, field.initial_step(fitted, settings))
+    quantiser = field.quantiser(fitted, field.initial_step(fitted, settings))
     codes = field.quantize(fitted, quantiser)
     assert [c.shape for c in codes] == [layout.shape for layout in field.layouts]
     assert all(c.dtype == np.int32 for c in codes)
@@ -228,7 +228,7 @@ def test_fit_to_weights_works_on_any_grid(arch, shape, cells, channels):
 def test_rounding_errs_by_half_a_step_at_most():
     field, settings = make("ensemble", "siren", (24, 24), (2, 2), width=6, depth=1, iterations=5)
     fitted = field.fit(smooth((24, 24), 3), settings, lambda progress: None)
-    quantiser = field.quantiser(fitted, settings, 2.0**-6)
+    quantiser = field.quantiser(fitted, 2.0**-6)
     restored = field.dequantize(field.quantize(fitted, quantiser), quantiser)[0].reshape(-1, 4).T
     inner = weights_of(field) // 4 - 7 * 3  # the last layer is solved again: no original to compare with
     steps = np.asarray(quantiser.steps)[np.asarray(field.layouts[0].bands)] * STEP_UNIT
@@ -236,7 +236,7 @@ def test_rounding_errs_by_half_a_step_at_most():
 
     field, settings = make("multihead", "siren", (24, 24), (2, 2), width=6, depth=1, iterations=5)
     fitted = field.fit(smooth((24, 24), 3), settings, lambda progress: None)
-    quantiser = field.quantiser(fitted, settings, 2.0**-6)
+    quantiser = field.quantiser(fitted, 2.0**-6)
     restored = field.dequantize(field.quantize(fitted, quantiser), quantiser)[0].ravel()
     steps = np.asarray(quantiser.steps[:-1])[np.asarray(field.layouts[0].bands)] * STEP_UNIT
     assert (np.abs(restored - fitted.body[0]) <= steps * 0.5000001).all()
@@ -250,7 +250,7 @@ def test_finer_steps_decode_better(arch):
     step = field.initial_step(fitted, settings)
     scores = []
     for factor in (16, 1, 1 / 16):
-        q = field.quantiser(fitted, settings, step * factor)
+        q = field.quantiser(fitted, step * factor)
         weights = field.dequantize(field.quantize(fitted, q), q)
         scores.append(psnr(field.render(weights, centres((32, 32)), (1, 1)), picture))
     assert scores[0] + 3 < scores[1] < scores[2]
@@ -262,9 +262,7 @@ def test_one_seed_gives_one_result(arch):
     for seed in (7, 7, 8):
         field, settings = make(arch, "fourier", (16, 16), (2, 2), width=5, depth=1, iterations=5, seed=seed)
         fitted = field.fit(smooth((16, 16), 3), settings, lambda progress: None)
-        codes.append(
-            np.concatenate([c.ravel() for c in field.quantize(fitted, field.quantiser(fitted, settings, 2.0**-7))])
-        )
+        codes.append(np.concatenate([c.ravel() for c in field.quantize(fitted, field.quantiser(fitted, 2.0**-7))]))
     assert (codes[0] == codes[1]).all()
     assert (codes[0] != codes[2]).any()
 

@@ -108,7 +108,7 @@ def test_signs_of_a_picture_that_goes_on_over_its_borders_cost_less_than_a_bit()
     grid = Grid.fitting(meta.shape)
     field = CosineField(CosineField.plan_spec(meta, grid, settings, picture), meta, grid)
     fitted = field.fit(picture, settings, lambda _: None)
-    heads = field.quantize(fitted, field.quantiser(fitted, settings, 0.02))[-1]
+    heads = field.quantize(fitted, field.quantiser(fitted, 0.02))[-1]
     layout = field.layouts[-1]
 
     def size(of: np.ndarray) -> int:

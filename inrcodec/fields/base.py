@@ -87,7 +87,7 @@ class Field(ABC):
         """The base step that settings.quality (or settings.bits) asks for; a rate search starts here."""
 
     @abstractmethod
-    def quantiser(self, fitted: Any, settings: EncodeSettings, step: float) -> Quantiser:
+    def quantiser(self, fitted: Any, step: float) -> Quantiser:
         """The quantiser at a base step. Larger steps give smaller files; cosine: in sample units."""
 
     @abstractmethod

@@ -159,7 +159,7 @@ class CosineField(Field):
             step *= max(rms, 1e-5)
         return step
 
-    def quantiser(self, fitted: Fitted, settings: EncodeSettings, step: float) -> Quantiser:
+    def quantiser(self, fitted: Fitted, step: float) -> Quantiser:
         units = min(max(round(step / STEP_UNIT), 1), 2**32 - 1)
         shrink = SHRINK_DEPENDENT if self.spec.dependent else fitted.tuning.shrink
         return Quantiser((units,), fitted.tuning.slope, shrink)

@@ -117,7 +117,7 @@ class EnsembleField(Field):
         """2^(1 - bits): relative to a group's spread, so that codes have about that many bits."""
         return 2.0 ** (1 - (settings.bits or DEFAULT_BITS))
 
-    def quantiser(self, fitted: FittedEnsemble, settings: EncodeSettings, step: float) -> Quantiser:
+    def quantiser(self, fitted: FittedEnsemble, step: float) -> Quantiser:
         return Quantiser(tuple(whole_step(step * s) for s in fitted.spreads))
 
     def quantize(

@@ -199,7 +199,7 @@ class MultiheadMlpField(Field):
             low, high = (middle, high) if _entropy_bits(some, bands, 2.0**middle) > wanted else (low, middle)
         return 2.0**high
 
-    def quantiser(self, fitted: FittedMultihead, settings: EncodeSettings, step: float) -> Quantiser:
+    def quantiser(self, fitted: FittedMultihead, step: float) -> Quantiser:
         """steps: of the body's groups, then of the heads."""
         body = np.minimum(fitted.spreads * step, fitted.limits)
         return Quantiser((*(whole_step(float(s)) for s in body), whole_step(step)))

@@ -165,7 +165,7 @@ def quantised(samples: np.ndarray, tune: str, side: int, step: float) -> tuple[n
     grid = Grid.uniform(meta.shape, tuple(max(1, round(n / side)) for n in meta.shape))
     field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
     fitted = field.fit(samples, settings, lambda _: None)
-    codes = field.quantize(fitted, field.quantiser(fitted, settings, step * fitted.tuning.first_step))[-1]
+    codes = field.quantize(fitted, field.quantiser(fitted, step * fitted.tuning.first_step))[-1]
     return codes, field.layouts[-1].dependent
 
 
