@@ -98,6 +98,8 @@ def telling_stages(source: str, then: OnStep | None) -> OnStep:
             chosen = f"{step.choice}, {-100 * step.gain:.1f} % at equal quality" if step.choice else "nothing better"
             found = f"{step.n_bytes:,} bytes, {step.psnr_db:.2f} dB in {step.seconds:.1f} s"
             say(f"{name}: {step.stage}: {chosen}{', no time for more' if step.cut else ''}: {found}")
+        elif step.cut:
+            say(f"{name}: {step.stage}: no time")
         if then is not None:
             then(step)
 

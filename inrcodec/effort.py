@@ -108,7 +108,7 @@ class Search:
             before = best
             for i, stage in enumerate(stages):
                 best = self._stage(stage, best, later=stages[i + 1 :])
-            if best is before:
+            if best is before or self.cut:
                 break
         return best
 
@@ -137,7 +137,7 @@ class Search:
                 best, choice = scored, rival.name
             self._trial_s = time.monotonic() - started
         if n_tried or cut:
-            gain = (self._cost(before) - self._cost(best)) / (BIT * 8 * before.n_bytes)
+            gain = (self._cost(before) - self._cost(best)) / (BIT * 8 * before.n_bytes) if n_tried else None
             self.on_step(
                 Progress(
                     stage.name, self._n_trials, self._n_trials + n_later, best.trial.quality_db, n_bytes=best.n_bytes,

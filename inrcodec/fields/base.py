@@ -24,8 +24,8 @@ class Progress:
     """One report of a running encode. psnr_db, n_bytes: of the best so far; now_db: of this very step, where it is
     known. worth: of the synthesis network, in bits that what it takes off the error would cost. Of the first file,
     which took so many trials (step) and seconds: way, its PSNR before each look at that network. Where a stage of the
-    effort ladder is over: gain, the share of the bytes that it saved at equal quality; choice: what it chose; cut:
-    whether there was no time for all that it tries."""
+    effort ladder is over: gain, the share of the bytes that it saved at equal quality, None where nothing was tried;
+    choice: what it chose; cut: whether there was no time for all that it tries."""
 
     stage: str
     step: int
