@@ -71,6 +71,14 @@ def test_they_are_found_among_other_arrays(folder: Path, monkeypatch: pytest.Mon
     assert run_command(command, ["verify", "a.inr"]) == 4
 
 
+@pytest.mark.parametrize("name", ["zz.inp", "zz.contexts", "zz"])
+def test_they_are_found_under_any_suffix(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert run_command(command, ["encode", "a.png", "--prior", "c.npz", "--entropy", "range", "--quiet"]) == 0
+    Path("c.npz").rename(name)
+    monkeypatch.setenv("INRCODEC_PRIORS", str(folder))
+    assert run_command(command, ["verify", "a.inr"]) == 0
+
+
 def test_every_effort_uses_them_and_nothing_asks_for_the_released_ones(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,9 @@ def test_the_command_line_needs_the_prior_that_encoded(
     monkeypatch.setenv("INRCODEC_PRIORS", str(tmp_path))
     Path("a folder.inp").mkdir()  # what stands beside priors is passed over
     assert run_command(command, ["verify", "a.inr"]) == 0
+    Path("p.inp").rename("p.npz")  # known by its first bytes
+    assert run_command(command, ["verify", "a.inr"]) == 0
+    Path("p.npz").rename("p.inp")
     capsys.readouterr()
     assert run_command(command, ["encode", "a.png", "--prior", "a.png", "-f"]) == 2
     assert "not a prior file" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from .prior import Prior
 from .signs import sign_network
 from .tables import learned_counts
 
-__all__ = ["FACTS", "MAGIC", "AnyPrior", "ContextFile", "pack_contexts", "unpack_contexts"]
+__all__ = ["FACTS", "MAGIC", "MAX_FILE_BYTES", "AnyPrior", "ContextFile", "pack_contexts", "unpack_contexts"]
 
 MAGIC = b"PK\x03\x04"
 MAX_FILE_BYTES = 2**22
