@@ -26,7 +26,7 @@ from inrcodec.entropy.exact import N_COLOURS, POSITIONS
 from inrcodec.entropy.learned import N_LEARNED_CLASSES, LearnedTile
 from inrcodec.entropy.signs import CAP, N_SIGN_CLASSES, N_SIGN_FEATURES, SignNetwork
 from inrcodec.priors import signs
-from inrcodec.priors.train_context import MULTIPLE, PER_PHOTO, STEPS, quantised, shrunk
+from inrcodec.priors.recording import MULTIPLE, PER_PHOTO, STEPS, quantised, shrunk
 from inrcodec.settings import MAX_SAMPLES
 
 HIDDEN = (160, 32)

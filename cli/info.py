@@ -50,7 +50,7 @@ def _text(facts: dict[str, Any]) -> str:
         grid,
         ("weights", f"{facts['parameters']:,}, {facts['macs_per_sample']:,.0f} MAC per sample at 1×"),
         ("cost", f"{human_flops(facts['flops'])}FLOP for all of it at 1×, as {_counted(facts)}"),
-        ("entropy", f"{facts['entropy']}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"),
+        ("entropy", _entropy(facts)),
     ]
     if facts["synthesis"] or facts["detail"]:
         fitted = ", fitted to it" if facts["deltas"] else ""
@@ -68,6 +68,11 @@ def _text(facts: dict[str, Any]) -> str:
     rows.append(("bytes", ", ".join(f"{kind} {n:,}" for kind, n in sections.items())))
     rows.append(("checksum", f"{facts['digest'] or 'cut off'}, written by inrcodec {facts['encoder']}"))
     return "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
+
+
+def _entropy(facts: dict[str, Any]) -> str:
+    of_set = f", table set {facts['table_set']}" if facts["table_set"] else ""
+    return f"{facts['entropy']}{of_set}, {facts['levels']} level{'s' * (facts['levels'] > 1)}"
 
 
 def _connected(facts: dict[str, Any]) -> str:

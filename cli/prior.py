@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,7 +14,6 @@ from inrcodec.cli.options import (
     How,
     check_input,
     claim_output,
-    find_inputs,
     human_bytes,
     input_args,
     limit_option,
@@ -24,23 +23,23 @@ from inrcodec.cli.options import (
     say,
     version_option,
 )
+from inrcodec.cli.training import beside, finish, kept_state, read_signals, reading_again, run_training
 
-from inrcodec.errors import FormatError
 from inrcodec.settings import PRIOR_METHODS
 
 if TYPE_CHECKING:
-    from inrcodec.fields.base import OnStep
+    from PIL.Image import Image
+
     from inrcodec.priors.meta import MetaSettings, MetaState, Tasks
-    from inrcodec.priors.train_context import ContextState
-    from inrcodec.signals import Signal
+    from inrcodec.priors.recording import Record
 
 CONTEXTS = "contexts"
+RECORDS = "codes.part"  # suffix of the file beside the output with what is learned from
 # options of networks that ensembles start from
 OF_NETWORKS = (
     "body", "width", "depth", "omega", "patch", "sparsity", "rounds", "outer_steps", "steps_per_round", "inner_steps",
     "inner_rate", "outer_rate", "fit_steps", "batch", "partition",
 )  # fmt: skip
-S = TypeVar("S", "MetaState", "ContextState")
 
 
 @click.group("prior")
@@ -109,11 +108,13 @@ def train(
     become colour, and gray pictures alone make a prior for gray ones.
 
     With --method contexts it is the network by which the codes of pictures choose their probabilities that is learned,
-    and of the other options --steps, --seed and --device apply. encode --prior codes under it instead of under the
-    one in the package.
+    and of the other options --steps, --seed, --device and -j apply. First the pictures are coded and what there is to
+    see is recorded, in N processes, about a minute a megapixel on each; then it is trained. encode --prior codes under
+    it instead of under the one in the package.
 
     Training that is interrupted goes on where it was when the command is given again: its state is kept in
-    FILE.part until FILE is written; -f starts anew.
+    FILE.part, and what was recorded for contexts in FILE.codes.part, some 10 MB a megapixel, until FILE is written;
+    -f starts anew.
 
     \b
       inrcodec prior train photos/*.jpg -o photos.inp --sparsity .9
@@ -133,7 +134,7 @@ def train(
     from inrcodec.fields.layers import FOURIER_FEATURES, MlpShape
     from inrcodec.priors import meta
 
-    samples, kind = meta.alike([signal for _, signal in _read(signals, how, max_pixels)])
+    samples, kind = meta.alike([signal for _, signal in read_signals(signals, how, max_pixels)])
     axes, channels = samples[0].ndim - 1, samples[0].shape[-1]
     side = patch or (1024 if kind == "sound" else 32 if axes < 3 else 8)
     tasks = meta.Tasks.of(samples, (side,) * axes, partition or 1)
@@ -154,7 +155,7 @@ def train(
     made = meta.make_prior(shape, tasks, settings, state, kind=kind, schedule=schedule, steps=fit_steps, rate=fit)
     data = pack_prior(made)
     unpack_prior(data)  # what cannot be read must not replace the training's state
-    _finish(output, data)
+    finish(output, data, beside(output))
     if not how.quiet:
         say(f"{output}: prior {made.id:016x}, {made.counted}, {human_bytes(Path(output).stat().st_size)}")
 
@@ -189,7 +190,7 @@ def _shipped_text(own: dict[str, Any]) -> str:
 
 def _refuse_strangers(context: click.Context, method: str) -> None:
     """Raises UsageError for options given that mean nothing to the method."""
-    foreign = {"steps"} if method != CONTEXTS else set(OF_NETWORKS)
+    foreign = {"steps", "jobs"} if method != CONTEXTS else set(OF_NETWORKS)
     for option in context.command.params:
         given = option.name in foreign and context.get_parameter_source(str(option.name)) == ParameterSource.COMMANDLINE
         if given:
@@ -200,48 +201,84 @@ def _train_contexts(
     signals: tuple[str, ...], output: str, how: How, max_pixels: int, *, steps: int | None, seed: int, device: str
 ) -> None:
     from inrcodec.fitting import resolve_device
+    from inrcodec.priors import recording
     from inrcodec.priors import train_context as contexts
     from inrcodec.priors.context_file import pack_contexts, unpack_contexts
 
     resolve_device(device)  # refuses what is not there before the pictures are read
     n = steps or contexts.DEFAULT_STEPS
     pictures = []
-    for source, signal in _read(signals, how, max_pixels):
+    for source, signal in read_signals(signals, how, max_pixels):
         with naming_input(source):
-            pictures.append(contexts.shrunk(signal))
-    mark, first = contexts.fingerprint(pictures, steps=n, seed=seed), contexts.first_state(seed)
-
-    def run(on_step: OnStep, state: ContextState) -> Iterator[ContextState]:
-        return contexts.states(pictures, steps=n, seed=seed, device=device, on_step=on_step, state=state)
-
-    state = _run(
-        output, how, n_steps=n, first=first, run=run, pack=lambda s: contexts.pack_state(s, mark),
-        unpack=lambda data: contexts.unpack_state(data, mark, first),
-    )  # fmt: skip
-    learned, held_out = contexts.split_off(pictures)
+            pictures.append(recording.shrunk(signal))
+    records_mark = recording.mark_of(pictures, seed)
+    mark, first = contexts.fingerprint(records_mark, steps=n), contexts.first_state(seed)
+    state = kept_state(
+        output, how, n_steps=n, first=first, unpack=lambda data: contexts.unpack_state(data, mark, first)
+    )
+    if state.step < n:
+        data, held = contexts.training_data(_recorded(pictures, records_mark, seed, output, how), device)
+        state = run_training(
+            output, how, n_steps=n, state=state,
+            run=lambda on_step, state: contexts.train(state, data, held, steps=n, seed=seed, on_step=on_step),
+            pack=lambda state: contexts.pack_state(state, mark),
+            told=lambda state: f"{state.cost:.4f} bits a code" if math.isfinite(state.cost) else "not measured yet",
+        )  # fmt: skip
+    learned, held_out = recording.split_off(pictures)
     facts = {
         "pictures": len(learned), "codes": state.n_codes, "held out": len(held_out),
         "micro-bits a code": round(1e6 * state.cost), "steps": n, "seed": seed,
     }  # fmt: skip
-    data = pack_contexts(*contexts.rounded(state), facts)
-    made = unpack_contexts(data)
-    _finish(output, data)
+    packed = pack_contexts(*contexts.rounded(state), facts)
+    made = unpack_contexts(packed)
+    finish(output, packed, beside(output), beside(output, RECORDS))
     if not how.quiet:
         of = "of pictures held out" if held_out else "of those learned from"
-        say(f"{output}: contexts {made.sha256[:16]}…, {state.cost:.4f} bits a code {of}, {human_bytes(len(data))}")
+        say(f"{output}: contexts {made.sha256[:16]}…, {state.cost:.4f} bits a code {of}, {human_bytes(len(packed))}")
 
 
-def _read(sources: tuple[str, ...], how: How, max_values: int) -> Iterator[tuple[str, Signal]]:
-    """Name and signal, one after the other."""
-    from inrcodec.cli.encode import SUFFIXES
-    from inrcodec.formats.files import read_signal
+def _recorded(pictures: list[Image], mark: str, seed: int, output: str, how: How) -> list[Record]:
+    """What contexts are learned from. It is kept beside the output as it is made, so that nothing is recorded twice."""
+    from inrcodec.cli.progress import stage_reporter
 
-    found = find_inputs(sources, how.recursive, lambda p: p.suffix.lower() in SUFFIXES)
-    for source, _ in found:
-        check_input(source)
-        with naming_input(source):
-            signal = read_signal(source, max_samples=max_values)
-        yield source, signal
+    from inrcodec.fields.base import Progress
+    from inrcodec.parallel import workers
+    from inrcodec.priors import record_file
+    from inrcodec.priors.recording import codings
+
+    part, wanted = beside(output, RECORDS), codings(pictures, seed)
+    with naming_output(str(part)):
+        file = open(part, "r+b" if part.exists() and not how.force else "w+b")  # noqa: SIM115 (closed below)
+    with file:
+        with reading_again(part):
+            records = record_file.read_records(file, mark)
+        if not how.quiet and records:
+            damaged = file.tell() < part.stat().st_size
+            say(f"{part}: {len(records)} of {len(wanted)} records" + ", then damage: goes on from there" * damaged)
+        file.truncate()
+        if not file.tell():
+            file.write(record_file.pack_head(mark))
+        try:
+            with (
+                stage_reporter(output, how.progress, how.quiet) as on_step,
+                workers(how.of(len(wanted), one_by_one=True)[1]),
+            ):
+                report = on_step or (lambda _: None)
+                report(Progress("record", len(records), len(wanted)))
+                for made in record_file.packed_records(wanted[len(records) :]):
+                    with naming_output(str(part)):
+                        file.write(made)
+                        file.flush()
+                    records.append(record_file.unpack_record(made))
+                    report(Progress("record", len(records), len(wanted)))
+        except KeyboardInterrupt:
+            if not how.quiet:
+                again = "the same command" + (", without -f," if how.force else "")
+                say(f"{part} keeps {len(records)} of {len(wanted)} records; {again} goes on from there")
+            raise
+    if how.verbose and not how.quiet:
+        say(f"{output}: {sum(len(r.places) for r in records):,} codes recorded of {len(pictures)} pictures")
+    return records
 
 
 def _run_meta(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how: How) -> MetaState:
@@ -249,51 +286,11 @@ def _run_meta(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how
     from inrcodec.priors.checkpoint import fingerprint, pack_state, unpack_state
 
     mark, first = fingerprint(shape, tasks, settings), meta.first_state(shape, settings)
-    return _run(
-        output, how, n_steps=settings.n_steps, first=first,
+    state = kept_state(
+        output, how, n_steps=settings.n_steps, first=first, unpack=lambda data: unpack_state(data, mark, first)
+    )
+    return run_training(
+        output, how, n_steps=settings.n_steps, state=state,
         run=lambda on_step, state: meta.train(shape, tasks, settings, on_step=on_step, state=state),
-        pack=lambda state: pack_state(state, mark), unpack=lambda data: unpack_state(data, mark, first),
+        pack=lambda state: pack_state(state, mark), told=lambda state: f"{meta.psnr_db(state.loss):.2f} dB",
     )  # fmt: skip
-
-
-def _run(
-    output: str, how: How, *, n_steps: int, first: S, run: Callable[[OnStep, S], Iterator[S]],
-    pack: Callable[[S], bytes], unpack: Callable[[bytes], S],
-) -> S:  # fmt: skip
-    """Train, with progress; the state is kept beside the output as it goes."""
-    from inrcodec.cli.progress import stage_reporter
-    from inrcodec.formats.files import write_atomically
-
-    part, state = _part(output), first
-    if part.exists() and not how.force:
-        with naming_input(str(part)):
-            try:
-                state = unpack(part.read_bytes())
-            except (ValueError, FormatError) as error:
-                raise type(error)(f"{error}; -f starts anew") from None
-        if not how.quiet:
-            say(f"{part}: goes on at step {state.step} of {n_steps}")
-    try:
-        with stage_reporter(output, how.progress, how.quiet) as on_step:
-            for reached in run(on_step or (lambda _: None), state):
-                state = reached
-                with naming_output(str(part)):
-                    write_atomically(part, pack(state), overwrite=True)
-    except KeyboardInterrupt:
-        if part.exists() and not how.quiet:
-            again = "the same command" + (", without -f," if how.force else "")
-            say(f"{part} keeps {state.step} of {n_steps} steps; {again} goes on from there")
-        raise
-    return state
-
-
-def _finish(output: str, data: bytes) -> None:
-    from inrcodec.formats.files import write_atomically
-
-    with naming_output(output):
-        write_atomically(output, data, overwrite=True)
-    _part(output).unlink(missing_ok=True)
-
-
-def _part(output: str) -> Path:
-    return Path(f"{output}.part")

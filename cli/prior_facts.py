@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from inrcodec.entropy import TABLE_SETS
-from inrcodec.entropy.exact import N_COLOURS, POSITIONS
 from inrcodec.prior_files import read_prior
-from inrcodec.priors.context_file import ContextFile
+from inrcodec.priors.context_file import ContextFile, context_facts
 from inrcodec.priors.prior import Prior
 
 __all__ = ["prior_facts"]
@@ -19,7 +18,7 @@ def prior_facts(path: str) -> tuple[dict[str, Any], str]:
     prior = read_prior(path)
     facts: dict[str, Any] = {"file": path, "bytes": Path(path).stat().st_size}
     if isinstance(prior, ContextFile):
-        facts |= _context_facts(prior)
+        facts |= context_facts(prior)
         rows = _context_rows(facts)
     else:
         facts |= _start_facts(prior)
@@ -27,26 +26,14 @@ def prior_facts(path: str) -> tuple[dict[str, Any], str]:
     return facts, "\n".join(f"{name:>10}  {text}" if name else text for name, text in rows)
 
 
-def _context_facts(c: ContextFile) -> dict[str, Any]:
-    net = c.network
-    return {
-        "id": f"{c.id:016x}" if c.id else None, "sha256": c.sha256, "released": not c.id,
-        "kind": "image", "purpose": "contexts",
-        "features": net.weights[0].shape[1], "hidden": [len(w) for w in net.weights[:2]], "classes": len(c.rows),
-        "positions": POSITIONS, "colours": N_COLOURS,
-        "parameters": sum(a.size for a in (*net.weights, net.place, *net.bias)), "symbols": c.rows.size,
-        "training": c.facts,
-    }  # fmt: skip
-
-
 def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     released = TABLE_SETS["range"]
     layers = " → ".join(map(str, (facts["features"], *facts["hidden"], 1)))
     rows = [
         ("", facts["file"]),
-        ("contexts", f"{facts['sha256'][:16]}, {facts['bytes']:,} bytes"),
+        ("contexts", f"{facts['sha256'][:16]}, {facts['parameters']:,} numbers in {facts['bytes']:,} bytes"),
         ("signals", f"{facts['kind']}, {facts['colours']} colours, {facts['positions']}² classes of frequencies"),
-        ("network", f"{layers}, {facts['parameters']:,} numbers"),
+        ("network", f"{layers}, {facts['parameters'] - facts['symbols']:,} numbers"),
         ("tables", f"{facts['classes']} classes, {facts['symbols']:,} counts"),
         ("used", f"by every picture: table set {released}" if facts["released"] else "by files of encode --prior"),
     ]
@@ -61,7 +48,8 @@ def _context_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _start_facts(p: Prior) -> dict[str, Any]:
     return {
-        "id": f"{p.id:016x}", "kind": p.kind, "channels": p.fout, "patch": list(p.patch), "body": p.body,
+        "id": f"{p.id:016x}", "sha256": p.sha256, "released": False, "kind": p.kind,
+        "purpose": "start of the networks of ensembles", "channels": p.fout, "patch": list(p.patch), "body": p.body,
         "width": p.width, "depth": p.depth, "omega": p.omega, "features": p.features, "method": p.method,
         "weights": p.n_parameters - p.n_biases, "weights_kept": p.kept - p.n_biases, "biases": p.n_biases,
         "parameters": p.n_parameters, "kept": p.kept, "relative": p.relative, "schedule": list(p.schedule),

@@ -1,14 +1,15 @@
-"""Priors of either kind by their path, or by the id that an .inr file names: .inp files and contexts, .npz."""
+"""Priors of either kind by their path, or by the id that an .inr file names: networks to start from, and contexts."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import FormatError, UnsupportedError
-from .formats.prior_file import ID_BYTES, MAX_FILE_BYTES, id_bytes, unpack_prior
+from .formats.prior_file import ID_BYTES, MAGIC, MAX_FILE_BYTES, id_bytes, unpack_prior
 from .priors import context_file
-from .priors.context_file import AnyPrior, ContextFile
+from .priors.context_file import AnyPrior
 
 __all__ = ["find_prior", "read_prior"]
 
@@ -30,22 +31,20 @@ def read_prior(path: str | os.PathLike[str]) -> AnyPrior:
 
 
 def find_prior(wanted: int) -> AnyPrior | None:
-    """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names."""
+    """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names, whatever its suffix."""
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        for path in sorted(p for p in Path(folder).glob("*") if p.suffix in (".inp", ".npz")):
+        for path in sorted(Path(folder).glob("*")):
             if not path.is_file() or not os.access(path, os.R_OK):  # a folder, a pipe, another's
                 continue
-            if path.suffix == ".npz":
-                try:
-                    contexts = read_prior(path)
-                except (FormatError, UnsupportedError):  # somebody's arrays
-                    continue
-                if isinstance(contexts, ContextFile) and contexts.id == wanted:
-                    return contexts
-                continue
-            with open(path, "rb") as file:  # the id stands at the end, so that the others need not be read
-                file.seek(max(0, file.seek(0, os.SEEK_END) - ID_BYTES - 4))
-                if file.read(ID_BYTES) != id_bytes(wanted):
-                    continue
-            return read_prior(path)
+            with open(path, "rb") as file:
+                head = file.read(len(MAGIC))
+                n_bytes = file.seek(0, os.SEEK_END)
+                file.seek(max(0, n_bytes - ID_BYTES - 4))
+                end = file.read(ID_BYTES)
+            if head == MAGIC and end == id_bytes(wanted):  # others need not be read whole
+                return read_prior(path)
+            if head.startswith(context_file.MAGIC) and n_bytes <= context_file.MAX_FILE_BYTES:
+                with suppress(FormatError, UnsupportedError):  # somebody's arrays
+                    if (contexts := read_prior(path)).id == wanted:
+                        return contexts
     return None

@@ -177,6 +177,7 @@ class Reader:
             "detail": h.field.detail,
             "deltas": h.field.deltas,
             "entropy": h.coder,
+            "table_set": h.table_set,
             "levels": len(h.levels) + 1,
             "metadata": [s.kind for s in self._file.sections if s.kind[0].islower()],
             "sections": [{"type": s.kind, "offset": s.offset, "bytes": s.n_bytes} for s in self._file.sections],

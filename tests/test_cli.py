@@ -144,7 +144,7 @@ def test_killed_jobs_leave_no_process_behind(tmp_path: Path) -> None:
 INFO_KEYS = {
     *("file", "kind", "shape", "channels", "colour", "sample_type", "bits_per_sample", "bytes", "bits_per_position"),
     *("quality_db", "quality_metric", "arch", "body", "grid", "cell_samples", "parameters", "macs_per_sample"),
-    *("segments", "entropy", "levels", "metadata", "sections", "digest", "encoder", "truncated"),
+    *("segments", "prior", "entropy", "table_set", "levels", "metadata", "sections", "digest", "encoder", "truncated"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Claims about the learned contexts: exact on every machine, causal, worth their bytes."""
+"""Claims about the learned contexts: inexact sums and damage are refused, classes rise with size, none looks ahead."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def layer(name: str) -> str:
 def test_the_parser_sees_imports_of_every_spelling() -> None:
     assert "inrcodec.codec" in imports("inrcodec.api")
     assert "inrcodec.codec" not in imports("inrcodec.api", lazy=False)
-    assert {"inrcodec.errors", "numpy"} <= imports("inrcodec.codec")
+    assert {"inrcodec.errors", "numpy"} <= imports("inrcodec.decoder")
 
 
 @pytest.mark.parametrize("name", [n for n in MODULES if layer(n) == "core" and n != "inrcodec"])

@@ -23,6 +23,7 @@ from tiny_headers import CONTEXTS, SOUND, header_values, packed
 import inrcodec
 from inrcodec import api
 from inrcodec.decoder import Decoder
+from inrcodec.entropy import TABLE_SETS
 from inrcodec.errors import FormatError, UnsupportedError
 from inrcodec.priors import context
 from inrcodec.priors.context_file import FACTS, pack_contexts
@@ -46,9 +47,11 @@ def test_a_file_names_them_and_decodes_with_them_alone(folder: Path, capsys: pyt
     assert run_command(command, ["encode", "a.png", "--prior", "c.npz", "--entropy", "range", "--quiet"]) == 0
     assert run_command(command, ["info", "a.inr", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["prior"], facts["body"]) == (own, "cosine")
+    assert (facts["prior"], facts["table_set"], facts["body"]) == (own, TABLE_SETS["range"], "cosine")
     assert run_command(command, ["info", "a.inr"]) == 0
-    assert f"{own}, contexts of the codes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{own}, contexts of the codes" in said
+    assert f"  range, table set {TABLE_SETS['range']}, " in said
     assert run_command(command, ["decode", "a.inr", "-o", "b.png"]) == 4
     assert f"needs prior {own} (contexts);" in capsys.readouterr().err
     assert run_command(command, ["decode", "a.inr", "-o", "b.png", "--prior", str(RELEASED)]) == 4
@@ -66,6 +69,14 @@ def test_they_are_found_among_other_arrays(folder: Path, monkeypatch: pytest.Mon
     assert run_command(command, ["verify", "a.inr"]) == 0
     Path("c.npz").unlink()
     assert run_command(command, ["verify", "a.inr"]) == 4
+
+
+@pytest.mark.parametrize("name", ["zz.inp", "zz.contexts", "zz"])
+def test_they_are_found_under_any_suffix(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert run_command(command, ["encode", "a.png", "--prior", "c.npz", "--entropy", "range", "--quiet"]) == 0
+    Path("c.npz").rename(name)
+    monkeypatch.setenv("INRCODEC_PRIORS", str(folder))
+    assert run_command(command, ["verify", "a.inr"]) == 0
 
 
 def test_every_effort_uses_them_and_nothing_asks_for_the_released_ones(
@@ -97,10 +108,13 @@ def test_the_released_contexts_are_not_named(folder: Path) -> None:
     assert inrcodec.encode("a.png", prior=RELEASED) == inrcodec.encode("a.png")
 
 
-def test_zstd_has_no_contexts_and_its_files_need_none(folder: Path) -> None:
+def test_zstd_has_no_contexts_and_its_files_need_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = inrcodec.encode("a.png", prior="c.npz")  # the range coder's is larger: these contexts are bad ones
     header = api.open(data).header
-    assert (header.coder, header.field.prior) == ("zstd", 0)
+    assert (header.coder, header.field.prior, header.table_set) == ("zstd", 0, 0)
+    Path("z.inr").write_bytes(data)
+    assert run_command(command, ["info", "z.inr"]) == 0
+    assert "  zstd, 1 level" in capsys.readouterr().out
     inrcodec.open(data).verify()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from inrcodec.formats.prior_file import MAGIC, pack_prior, unpack_prior
 import inrcodec
 from inrcodec import api
 from inrcodec.errors import FormatError, InrError, UnsupportedError
+from inrcodec.fields.tuning import TUNINGS
 from inrcodec.prior_files import read_prior
+from inrcodec.priors import context
 from inrcodec.priors.prior import Prior, biases, largest, survivors
 
 
@@ -210,6 +213,9 @@ def test_the_command_line_needs_the_prior_that_encoded(
     monkeypatch.setenv("INRCODEC_PRIORS", str(tmp_path))
     Path("a folder.inp").mkdir()  # what stands beside priors is passed over
     assert run_command(command, ["verify", "a.inr"]) == 0
+    Path("p.inp").rename("p.npz")  # known by its first bytes
+    assert run_command(command, ["verify", "a.inr"]) == 0
+    Path("p.npz").rename("p.inp")
     capsys.readouterr()
     assert run_command(command, ["encode", "a.png", "--prior", "a.png", "-f"]) == 2
     assert "not a prior file" in capsys.readouterr().err
@@ -267,3 +273,26 @@ def test_info_without_a_file_lists_every_prior_of_the_package(capsys: pytest.Cap
     assert run_command(command, ["prior", "info"]) == 0
     text = capsys.readouterr().out
     assert all(own["sha256"][:16] in text for own in listed)
+    for tune, tuning in TUNINGS.items():
+        assert f"synthesis network {tuning.synthesis} of the cosine field, --tune {tune}\n" in text
+
+
+def test_info_says_the_same_of_a_file_and_of_the_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = Path(inrcodec.__file__).parent / "priors" / context.FILE
+    shutil.copy(own, context.FILE)
+    Path("p.inp").write_bytes(pack_prior(tiny_prior()))
+    assert run_command(command, ["prior", "info", "--json"]) == 0
+    listed = {facts["file"]: facts for facts in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert run_command(command, ["prior", "info", context.FILE, "p.inp", "--json"]) == 0
+    contexts, start = map(json.loads, capsys.readouterr().out.splitlines())
+    assert contexts == listed[context.FILE]
+    assert {"file", "bytes", "id", "sha256", "released", "kind", "purpose", "parameters"} <= set.intersection(
+        *map(set, [*listed.values(), start])
+    )
+    assert (contexts["released"], contexts["id"], start["released"]) == (True, None, False)
+    assert start["sha256"].startswith(start["id"])
+    assert run_command(command, ["prior", "info", context.FILE]) == 0
+    assert f"{contexts['parameters']:,} numbers in {own.stat().st_size:,} bytes" in capsys.readouterr().out

@@ -9,10 +9,13 @@ import io
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from ..entropy import TABLE_SETS
 from ..entropy.context import Networks, OwnContexts
+from ..entropy.exact import N_COLOURS, POSITIONS
 from ..entropy.learned import ContextNetwork
 from ..errors import FormatError
 from .context import ORDER, SHA256, arrays, digest, from_arrays
@@ -20,7 +23,16 @@ from .prior import Prior
 from .signs import sign_network
 from .tables import learned_counts
 
-__all__ = ["FACTS", "MAGIC", "AnyPrior", "ContextFile", "pack_contexts", "unpack_contexts"]
+__all__ = [
+    "FACTS",
+    "MAGIC",
+    "MAX_FILE_BYTES",
+    "AnyPrior",
+    "ContextFile",
+    "context_facts",
+    "pack_contexts",
+    "unpack_contexts",
+]
 
 MAGIC = b"PK\x03\x04"
 MAX_FILE_BYTES = 2**22
@@ -87,3 +99,15 @@ def unpack_contexts(data: bytes) -> ContextFile:
     if facts.dtype != np.int64 or facts.shape not in ((0,), (len(FACTS),)):
         raise FormatError(f"context network: facts of {facts.dtype} {facts.shape}, wanted int64 ({len(FACTS)},)")
     return ContextFile(network, rows, digest(saved), dict(zip(FACTS, facts.tolist(), strict=False)))
+
+
+def context_facts(c: ContextFile) -> dict[str, Any]:
+    """For people and programs, with stable keys. parameters: all numbers, of which symbols are counts of the rows."""
+    net, released = c.network, not c.id
+    return {
+        "id": f"{c.id:016x}" if c.id else None, "sha256": c.sha256, "released": released, "kind": "image",
+        "purpose": "range coder: context network of pictures" + f", table set {TABLE_SETS['range']}" * released,
+        "parameters": sum(a.size for a in (*net.weights, net.place, *net.bias)) + c.rows.size, "symbols": c.rows.size,
+        "features": net.weights[0].shape[1], "hidden": [len(w) for w in net.weights[:2]], "classes": len(c.rows),
+        "positions": POSITIONS, "colours": N_COLOURS, "training": c.facts,
+    }  # fmt: skip

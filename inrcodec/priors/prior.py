@@ -135,14 +135,19 @@ class Prior:
         n = len(self.schedule)
         return {steps * (k + 1) // (n + 1): left for k, left in enumerate(self.schedule)}
 
-    @cached_property
+    @property
     def id(self) -> int:
-        """First 8 bytes, as a big-endian number, of the SHA-256 of all that decoding depends on (FORMAT.md §13)."""
+        """First 8 bytes, as a big-endian number, of the SHA-256."""
+        return int(self.sha256[:16], 16)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all that decoding depends on (FORMAT.md §13): hex."""
         sizes = (self.fin, self.width, self.depth, self.fout, self.omega, self.features, self.seed, int(self.relative))
         h = hashlib.sha256(self.body.encode("ascii") + b"\n" + struct.pack("<8I", *sizes))
         h.update(np.packbits(self.mask, bitorder="little").tobytes())
         h.update(self.start[self.mask].astype("<f4").tobytes())
-        return int.from_bytes(h.digest()[:8], "big")
+        return h.hexdigest()
 
 
 def biases(sizes: tuple[tuple[int, int], ...]) -> np.ndarray:

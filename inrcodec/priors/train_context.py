@@ -1,9 +1,7 @@
-"""Turns photos into a context network: what priors/context_N.npz holds, trained (torch).
+"""Turns what was recorded of photos into a context network: what priors/context_N.npz holds, trained (torch).
 
-Photos are halved until no side is over 1,024 and coded at steps from fine to coarse under both tunes, some in gray and
-some with cells of 8 or 32 samples; the tile model itself says what the network would have seen of every code. The
-network gives one number, between whose neighbouring rows of symbol probabilities is interpolated while training: rows
-and network are learned together, by the bits they cost. In the end everything is rounded to whole numbers.
+The network gives one number, between whose neighbouring rows of symbol probabilities is interpolated while training:
+rows and network are learned together, by the bits they cost. In the end everything is rounded to whole numbers.
 
 State goes out and in as numpy arrays; the codes of step s are drawn from (seed, s), so that training that was stopped
 goes on as if it had not been.
@@ -21,44 +19,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn.functional import embedding
 
-from ..entropy.alphabet import N_SYMBOLS, split
+from ..entropy.alphabet import N_SYMBOLS
 from ..entropy.exact import N_COLOURS, POSITIONS
-from ..entropy.learned import (
-    ACTIVATION_BITS,
-    N_FEATURES,
-    N_LEARNED_CLASSES,
-    ContextNetwork,
-    LearnedTile,
-)
+from ..entropy.learned import ACTIVATION_BITS, N_FEATURES, N_LEARNED_CLASSES, ContextNetwork
 from ..errors import FormatError
 from ..fields.base import OnStep, Progress
-from ..fields.cosine import CosineField
 from ..fitting import flushed_denormals, resolve_device
-from ..grid import Grid
-from ..settings import EncodeSettings
-from ..signals import Signal, SignalMeta
-from .signs import sign_network
+from .recording import PER_PHOTO, SYMBOLS, Record, split_off
 
 __all__ = [
     "DEFAULT_STEPS",
     "ContextState",
     "FloatNetwork",
-    "Recorder",
     "bits",
     "fingerprint",
     "first_state",
     "pack_state",
-    "quantised",
-    "record",
     "rounded",
-    "shrunk",
-    "split_off",
-    "states",
     "train",
+    "training_data",
     "unpack_state",
 ]
 
@@ -66,107 +48,13 @@ DEFAULT_STEPS = 60_000
 HIDDEN = (48, 24)
 WEIGHT_BITS = 8
 LIMIT = 1023
-STEPS = (6 / 255, 150 / 255)  # quantiser steps, log-uniform
-PER_PHOTO = 8  # encodings: tunes in turn; one of them gray, two with other cells
-KEPT, KEPT_QUIET = 0.08, 0.01  # share of codes recorded; of those around which all is 0
-SYMBOLS = 28  # larger ones are rare: a geometric tail
 ROW_TOTAL = 2**15  # one coded symbol weighs tables.INCREMENT against it
 BATCH, RATE = 8192, 4e-3
 PIECE = 2000  # steps between two states handed out
 REPORT_EVERY = 10
-LARGEST_SIDE = 1024
-MULTIPLE = 32  # of samples: cells of one size
 UNIT = 2**ACTIVATION_BITS
 
-MARK = 2**10  # contexts that the recorder gives count in these: above all real ones
-
 Data = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def shrunk(signal: Signal) -> Image.Image:
-    """A picture as it is coded for training: RGB of 8 bits, alpha left out, sides of whole cells and at most
-    LARGEST_SIDE. Raises ValueError for what is no picture, or too small."""
-    if signal.meta.kind != "image":
-        raise ValueError(f"{signal.meta.kind}: contexts are learned from pictures")
-    samples = signal.samples[..., : signal.meta.channels - signal.meta.alpha]
-    colours = samples if samples.shape[-1] == 3 else samples[..., :1].repeat(3, axis=-1)
-    picture = Image.fromarray(np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8))
-    while max(picture.size) > LARGEST_SIDE:
-        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
-    if min(picture.size) < MULTIPLE:
-        raise ValueError(f"picture of {picture.width} × {picture.height} samples, wanted {MULTIPLE} × {MULTIPLE}")
-    return picture.crop((0, 0, picture.width // MULTIPLE * MULTIPLE, picture.height // MULTIPLE * MULTIPLE))
-
-
-class Recorder:
-    """Stands in for the context network: keeps a sample of the features it is asked about. The class it answers is
-    which code of the pass it is, so that it knows the codes again wherever they come."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self.features: list[np.ndarray] = []
-        self.places: list[np.ndarray] = []
-        self.symbols: list[np.ndarray] = []
-        self.odd: list[np.ndarray] = []
-        self.weights: list[np.ndarray] = []
-        self._picked = np.zeros(0, np.int64)
-
-    def classes(self, features: np.ndarray, u: np.ndarray, v: np.ndarray, colour: int, half: int) -> np.ndarray:
-        flat = features.reshape(len(features), -1)
-        quiet = flat.max(0) == 0
-        self._picked = np.flatnonzero(self._rng.random(len(quiet)) < np.where(quiet, KEPT_QUIET, KEPT))
-        self.features.append(flat[:, self._picked].T.astype(np.uint8))
-        place = ((u * POSITIONS + v) * N_COLOURS + min(colour, N_COLOURS - 1)) * 2 + half
-        self.places.append(np.repeat(place, features.shape[2])[self._picked].astype(np.int16))
-        self.weights.append(np.where(quiet[self._picked], KEPT / KEPT_QUIET, 1).astype(np.float32))
-        self.symbols.append(np.zeros(len(self._picked), np.uint8))
-        self.odd.append(np.zeros(len(self._picked), np.uint8))
-        return MARK * (1 + np.arange(len(quiet))).reshape(features.shape[1:])
-
-    def code(self, contexts: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if not len(contexts) or contexts[0] < MARK:  # signs
-            return values
-        at = contexts // MARK - 1
-        place = np.searchsorted(self._picked, at)
-        known = np.append(self._picked, -1)[place] == at
-        symbols, _ = split(np.abs(values[known]))
-        self.symbols[-1][place[known]] = np.minimum(symbols, SYMBOLS - 1)
-        self.odd[-1][place[known]] = contexts[known] % MARK >= N_LEARNED_CLASSES
-        return values
-
-
-def record(pictures: Sequence[Image.Image], seed: int, on_step: OnStep = lambda _: None) -> Data:
-    """features uint8 [N, N_FEATURES], places int16 [N], symbols and whether of the odd quantiser uint8 [N], weights
-    float32 [N]."""
-    rng = np.random.default_rng(seed)
-    recorder = Recorder(rng)
-    for i, picture in enumerate(pictures):
-        for k in range(PER_PHOTO):
-            on_step(Progress("record", i * PER_PHOTO + k, len(pictures) * PER_PHOTO))
-            chosen = picture.convert("L") if k == 7 else picture
-            samples = np.asarray(chosen, np.float32).reshape(*chosen.size[::-1], -1) / 255
-            cells = {5: 8, 6: 32}.get(k, 16)
-            step = math.exp(rng.uniform(*np.log(STEPS)))
-            codes, dependent = quantised(samples, ("psnr", "perceptual")[k % 2], cells, step)
-            tile = LearnedTile(codes, None, recorder, sign_network(), dependent=dependent)  # type: ignore[arg-type]
-            n_diagonals = sum(codes.shape[1:3]) - 1
-            tile.run(0, n_diagonals, tile.stops(0, n_diagonals), recorder.code)
-    features, places, symbols, odd, weights = (
-        torch.from_numpy(np.concatenate(p))
-        for p in (recorder.features, recorder.places, recorder.symbols, recorder.odd, recorder.weights)
-    )
-    return features, places, symbols, odd, weights
-
-
-def quantised(samples: np.ndarray, tune: str, side: int, step: float) -> tuple[np.ndarray, bool]:
-    """Codes of the heads with cells of about `side` samples, and whether they are dependent."""
-    meta = SignalMeta("image", samples.shape[:2], samples.shape[2], "u1", "rgb" if samples.shape[2] == 3 else "gray")
-    settings = EncodeSettings(tune=tune)
-    grid = Grid.uniform(meta.shape, tuple(max(1, round(n / side)) for n in meta.shape))
-    field = CosineField(CosineField.plan_spec(meta, grid, settings, samples), meta, grid)
-    fitted = field.fit(samples, settings, lambda _: None)
-    codes = field.quantize(fitted, field.quantiser(fitted, step * fitted.tuning.first_step))[-1]
-    return codes, field.layouts[-1].dependent
 
 
 class FloatNetwork(nn.Module):
@@ -229,33 +117,27 @@ def first_state(seed: int) -> ContextState:
     return ContextState(0, values, zero, zero)
 
 
-def states(
-    pictures: Sequence[Image.Image],
-    *,
-    steps: int,
-    seed: int,
-    device: str,
-    on_step: OnStep = lambda _: None,
-    state: ContextState | None = None,
-) -> Iterator[ContextState]:
-    """Records the pictures, which is the same work every time, and trains on them, as `train` does. Every eleventh
-    picture is held out; with fewer than six, none is, and costs are those of the codes learned from."""
+def training_data(records: Sequence[Record], device: str) -> tuple[Data, Data]:
+    """Records of recording.codings -> what is learned from, and what costs are those of, on the device: of pictures
+    held out, or, where there are none, the same. Raises ValueError for a device that is not there."""
     target = resolve_device(device)
-    learned, held_out = split_off(pictures)
-    data = _moved(record(learned, 2 * seed, on_step), target)
-    held = _moved(record(held_out, 2 * seed + 1, on_step), target) if held_out else data
-    yield from train(state or first_state(seed), data, held, steps=steps, seed=seed, on_step=on_step)
+    learned, held_out = split_off(records, PER_PHOTO)
+    data = _joined(learned, target)
+    return data, _joined(held_out, target) if held_out else data
 
 
-def split_off(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], list[Image.Image]]:
-    """Pictures to learn from, and those to measure on."""
-    return [p for i, p in enumerate(pictures) if i % 11 != 5], list(pictures[5::11])
+def _joined(records: Sequence[Record], device: torch.device) -> Data:
+    def joined(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([getattr(r, name) for r in records])).to(device)
+
+    return joined("features"), joined("places"), joined("symbols"), joined("odd"), joined("weights")
 
 
 def train(
     state: ContextState, data: Data, held: Data, *, steps: int, seed: int, on_step: OnStep = lambda _: None
 ) -> Iterator[ContextState]:
-    """States, every PIECE steps and at the end; the last is the result. data, held: on the device to train on."""
+    """States, every PIECE steps and at the end; the last is the result. data, held: on the device to train on. Where
+    on_step raises KeyboardInterrupt, the state at that step comes before it, with the cost that was known."""
     device = data[0].device
     network = FloatNetwork().to(device)
     optimiser = torch.optim.Adam(network.parameters())
@@ -266,7 +148,15 @@ def train(
         with flushed_denormals():
             for step in range(state.step, stop):
                 if step % REPORT_EVERY == 0:
-                    on_step(Progress(f"train{known}", step, steps))
+                    try:
+                        on_step(Progress(f"train{known}", step, steps))
+                    except KeyboardInterrupt:  # between two steps: nothing is half done
+                        if step > state.step:
+                            state = replace(
+                                _state(network, optimiser), step=step, cost=state.cost, n_codes=len(data[1])
+                            )
+                        yield state
+                        raise
                 warm, share = min(1, (step + 1) / 100), (1 + math.cos(math.pi * step / steps)) / 2
                 for group in optimiser.param_groups:
                     group["lr"] = RATE * warm * (0.01 + 0.99 * share)
@@ -279,11 +169,6 @@ def train(
                 optimiser.step()
             state = replace(_state(network, optimiser), step=stop, cost=_cost(network, held), n_codes=len(data[1]))
         yield state
-
-
-def _moved(data: Data, device: torch.device) -> Data:
-    features, places, symbols, odd, weights = (d.to(device) for d in data)
-    return features, places, symbols, odd, weights
 
 
 def _cost(network: FloatNetwork, data: Data) -> float:
@@ -319,13 +204,9 @@ def _restore(network: FloatNetwork, optimiser: torch.optim.Optimizer, state: Con
                 }
 
 
-def fingerprint(pictures: Sequence[Image.Image], *, steps: int, seed: int) -> str:
-    """Of everything that the result depends on but the device: hex."""
-    constants = (HIDDEN, STEPS, PER_PHOTO, KEPT, KEPT_QUIET, SYMBOLS, BATCH, RATE, N_FEATURES, N_LEARNED_CLASSES)
-    h = hashlib.sha256(repr((constants, steps, seed)).encode())
-    for picture in pictures:
-        h.update(repr(picture.size).encode() + picture.tobytes())
-    return h.hexdigest()
+def fingerprint(records: str, *, steps: int) -> str:
+    """Of everything that the result depends on but the device: hex. records: their mark."""
+    return hashlib.sha256(repr((HIDDEN, BATCH, RATE, steps, records)).encode()).hexdigest()
 
 
 def pack_state(state: ContextState, mark: str) -> bytes:
