@@ -3,7 +3,8 @@
     python benchmarks/run.py FOLDER|FILE... [--audio FILE] [--quick] [--only psnr,speed] [-o docs/benchmarks.md]
 
 Results are kept in build/bench-cache.json after every section (and every 50 points), so an interrupted run
-continues; our own results are measured anew whenever the source changes.
+continues; our own results are measured anew whenever the source changes, but for sections that --only leaves out, which
+say at which source they were measured, and points of files that come out the same (points.py).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def main() -> int:
                     bodies[name] = f"Not measured: {type(error).__name__}: {error}\n"
                     say(f"  {bodies[name].strip()}")
                 say(f"  {time.perf_counter() - start:.0f} s")
-            elif (kept := run.cache.get(key)) is not None:
+            elif (kept := _kept_section(run, key)) is not None:
                 bodies[name] = kept
     _write(args.output, _document(bodies, pictures, args.audio))
     say(f"{args.output} written")
@@ -89,6 +90,16 @@ def _run_section(run: Run, name: str, key: str) -> str:
         run.cache.put(key, found)
         run.cache.save()
     return found
+
+
+def _kept_section(run: Run, key: str) -> str | None:
+    """The one measured last of the same inputs, at this source or at another, which it then names."""
+    _, wanted, now, inputs = key.split(" ", 3)
+    for other, text in reversed(run.cache.values.items()):
+        kind, name, source, *rest = other.split(" ", 3)
+        if (kind, name, rest) == ("section", wanted, [inputs]):
+            return text if source == now else f"{text.rstrip()} That was at source {source}.\n"
+    return None
 
 
 def _document(bodies: dict[str, str], pictures: list[Path], audio: Path | None) -> str:
