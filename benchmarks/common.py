@@ -82,6 +82,7 @@ class Cache:
         return self.values.get(key)
 
     def put(self, key: str, value: Any) -> None:
+        self.values.pop(key, None)  # what was measured last stands last
         self.values[key] = value
 
     def save(self) -> None:

@@ -94,11 +94,13 @@ def _run_section(run: Run, name: str, key: str) -> str:
 
 def _kept_section(run: Run, key: str) -> str | None:
     """The one measured last of the same inputs, at this source or at another, which it then names."""
-    _, wanted, now, inputs = key.split(" ", 3)
+    if (own := run.cache.get(key)) is not None:
+        return str(own)
+    _, wanted, _, inputs = key.split(" ", 3)
     for other, text in reversed(run.cache.values.items()):
         kind, name, source, *rest = other.split(" ", 3)
         if (kind, name, rest) == ("section", wanted, [inputs]):
-            return text if source == now else f"{text.rstrip()} That was at source {source}.\n"
+            return f"{text.rstrip()} That was at source {source}.\n"
     return None
 
 
@@ -154,7 +156,9 @@ def _arguments() -> argparse.Namespace:
         help="beside the default; 1 where nothing is said, for 9 takes hours",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="three pictures, every other quality, fewer repeats")
-    parser.add_argument("--only", metavar="NAMES", help=f"some of {','.join(SECTIONS)}; others are kept if still true")
+    parser.add_argument(
+        "--only", metavar="NAMES", help=f"some of {','.join(SECTIONS)}; others are kept, and name their source"
+    )
     parser.add_argument("--fresh", action="store_true", help="neither read nor write build/bench-cache.json")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="processes for rates (never for times); default 2")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "benchmarks.md")

@@ -275,8 +275,11 @@ def _summary(source: str, n_source: int, made: Encoded, effort: int) -> str:
     rate = f"{shown_rate(meta, n)}, {'SNR ' if meta.kind == 'sound' else ''}{quality}"
     before = f" {human_bytes(n_source)}" if n_source else ""
     name = "standard input" if source == "-" else Path(source).name
-    less = "" if made.whole else f", no time for all of -e {effort}"
-    less = less if made.effort == effort else f", no time for more than -e {made.effort}"
+    less = ""
+    if made.effort != effort:
+        less = f", no time for more than -e {made.effort}"
+    elif not made.whole:
+        less = f", no time for all {f'of -e {effort}' if made.header.field.body == 'cosine' else 'iterations'}"
     return f"{name}{before} → {human_bytes(n)} ({rate}) in {made.seconds:.1f} s{less}"
 
 

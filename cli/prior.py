@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,10 @@ def train(
     if output == STREAM:
         raise click.UsageError("-o -: the prior has to be a file, beside which training keeps its state")
     _refuse_strangers(context, method)
-    if not claim_output(signals[0], output, how, kind="a prior file", folder=False):
+    # a training that is under way has been allowed to write FILE
+    under_way = not how.no_overwrite and any(beside(output, kind).exists() for kind in ("part", RECORDS))
+    allowed = replace(how, force=how.force or under_way)
+    if not claim_output(signals[0], output, allowed, kind="a prior file", folder=False):
         return
     if method == CONTEXTS:
         _train_contexts(signals, output, how, max_pixels, steps=steps, seed=options["seed"], device=options["device"])
@@ -222,7 +226,7 @@ def _train_contexts(
             output, how, n_steps=n, state=state,
             run=lambda on_step, state: contexts.train(state, data, held, steps=n, seed=seed, on_step=on_step),
             pack=lambda state: contexts.pack_state(state, mark),
-            told=lambda state: f"{state.cost:.4f} bits a code" if math.isfinite(state.cost) else "not measured yet",
+            told=lambda state: _told(state.cost), whole_steps=True,
         )  # fmt: skip
     learned, held_out = recording.split_off(pictures)
     facts = {
@@ -235,6 +239,10 @@ def _train_contexts(
     if not how.quiet:
         of = "of pictures held out" if held_out else "of those learned from"
         say(f"{output}: contexts {made.sha256[:16]}…, {state.cost:.4f} bits a code {of}, {human_bytes(len(packed))}")
+
+
+def _told(cost: float) -> str:
+    return f"{cost:.4f} bits a code when last measured" if math.isfinite(cost) else "not measured yet"
 
 
 def _recorded(pictures: list[Image], mark: str, seed: int, output: str, how: How) -> list[Record]:
@@ -292,5 +300,6 @@ def _run_meta(shape: Any, tasks: Tasks, settings: MetaSettings, output: str, how
     return run_training(
         output, how, n_steps=settings.n_steps, state=state,
         run=lambda on_step, state: meta.train(shape, tasks, settings, on_step=on_step, state=state),
-        pack=lambda state: pack_state(state, mark), told=lambda state: f"{meta.psnr_db(state.loss):.2f} dB",
+        pack=lambda state: pack_state(state, mark),
+        told=lambda state: f"{meta.psnr_db(state.loss):.2f} dB in the last batch",
     )  # fmt: skip

@@ -53,15 +53,19 @@ def kept_state(output: str, how: How, *, n_steps: int, first: S, unpack: Callabl
 
 def run_training(
     output: str, how: How, *, n_steps: int, state: S, run: Callable[[OnStep, S], Iterator[S]],
-    pack: Callable[[S], bytes], told: Callable[[S], str],
+    pack: Callable[[S], bytes], told: Callable[[S], str], whole_steps: bool = False,
 ) -> S:  # fmt: skip
-    """Train, with progress; every state that is reached is kept beside the output. told: how good a state is."""
+    """Train, with progress; every state that is reached is kept beside the output. told: how good a state is.
+    whole_steps: Ctrl-C waits for `run` to report, so that it can hand out the state at that step; steps are short."""
     from inrcodec.cli.progress import stage_reporter
     from inrcodec.formats.files import write_atomically
 
     part = beside(output)
     try:
-        with stage_reporter(output, how.progress, how.quiet) as on_step, _interrupted_between_steps(on_step) as hear:
+        with (
+            stage_reporter(output, how.progress, how.quiet) as on_step,
+            _interrupted_between_steps(on_step, wait=whole_steps) as hear,
+        ):
             for reached in run(hear, state):
                 with naming_output(str(part)):
                     write_atomically(part, pack(reached), overwrite=True)
@@ -101,9 +105,9 @@ def reading_again(part: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupted_between_steps(on_step: OnStep | None) -> Iterator[OnStep]:
-    """A callback for a training. Ctrl-C is raised where it is called, or at the end: so no step is left half done, and
-    no state half written. A second Ctrl-C is raised at once, as ever."""
+def _interrupted_between_steps(on_step: OnStep | None, *, wait: bool) -> Iterator[OnStep]:
+    """A callback for a training. With wait, Ctrl-C is raised where it is called, or at the end: so no step is left half
+    done, and no state half written. A second Ctrl-C is raised at once, as ever."""
     asked = False
     before = signal.getsignal(signal.SIGINT)
 
@@ -119,7 +123,7 @@ def _interrupted_between_steps(on_step: OnStep | None) -> Iterator[OnStep]:
             on_step(step)
 
     # nobody else may touch handlers; another than Python's own, or none (nohup), stays
-    ours = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
+    ours = wait and threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
     if ours:
         signal.signal(signal.SIGINT, note)
     try:

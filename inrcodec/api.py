@@ -36,8 +36,8 @@ __all__ = [
 @dataclass(frozen=True)
 class Encoded:
     """data: the file. quality_db: measured on what the file decodes to (PSNR; SNR for sounds). effort: whose first
-    file there was time for: less than was asked for where a time limit left none; whole: whether all that this effort
-    tries was tried."""
+    file there was time for: less than was asked for where a time limit left none; whole: whether there was
+    for all that this effort tries, and for all iterations of networks."""
 
     data: bytes
     header: Header

@@ -26,7 +26,8 @@ __all__ = ["Coded", "encode"]
 
 
 class Coded(NamedTuple):
-    """effort: whose first file there was time for; whole: whether all else that it tries was tried, too."""
+    """effort: whose first file there was time for; whole: whether there was for all else that it tries, too, and for
+    all iterations of networks."""
 
     stream: Stream
     effort: int
@@ -80,8 +81,10 @@ def _at_effort(
             with matrix_threads(spec):
                 field = make_field(spec, signal.meta, grid, settings.prior)
                 fitted = field.fit(widen_alpha(signal.samples, signal.meta), timed, on_step)
+                # a training ends with its iterations, or with the time
+                cut = spec.body != "cosine" and time.monotonic() - began >= (timed.time_limit_s or inf)
                 search = Search(signal, settings, Candidate(field, fitted), n_bytes, on_step, started)
-                return Coded(search.run(), settings.effort, not search.cut)
+                return Coded(search.run(), settings.effort, not (cut or search.cut))
         except TargetError as error:
             if error.best_db is None or spec.body == "cosine":
                 raise

@@ -52,7 +52,7 @@ class Search:
     _reference: Trial | None = None  # the base candidate at the step that all compete at: its local steps weigh errors
     _last: Trial | None = None
     _n_trials: int = 0
-    _tried: set[tuple[str, int]] = field(default_factory=set)  # names of rivals, under which network
+    _tried: set[tuple[str, str, int]] = field(default_factory=set)  # names and grids of rivals, under which network
     _trial_s: float = 0.0  # what a trial takes: the last one, with the fit before it
     _began: float = field(default_factory=time.monotonic)  # this search: one at a lower effort may have come before
 
@@ -67,7 +67,7 @@ class Search:
             self._reference, base = base.trial, replace(base, distortion=None)
         spent = time.monotonic() - self._began
         self.on_step(self._first_file(base, spent))
-        self._tried.add((base.trial.field.grid.name, base.trial.field.spec.synthesis))
+        self._tried.add((base.trial.field.grid.name, "", base.trial.field.spec.synthesis))
         self._trial_s = spent / self._n_trials
         best = self._climb(base)
         if self._has_target and best is not base:
@@ -117,11 +117,11 @@ class Search:
         rivals = stage.rivals(best.trial, self.settings)
         n_later = sum(len(s.rivals(best.trial, self.settings)) for s in later)
         for i, rival in enumerate(rivals):
-            if cut := self._out_of_time():
-                break
-            key = (rival.name, best.trial.field.spec.synthesis)
+            key = (rival.name, rival.grid, best.trial.field.spec.synthesis)
             if key in self._tried:
                 continue
+            if cut := self._out_of_time():
+                break
             self._tried.add(key)
             now = self._n_trials
             self.on_step(

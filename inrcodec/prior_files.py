@@ -33,18 +33,26 @@ def read_prior(path: str | os.PathLike[str]) -> AnyPrior:
 def find_prior(wanted: int) -> AnyPrior | None:
     """The prior of this id in the folders that the environment variable INRCODEC_PRIORS names, whatever its suffix."""
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        for path in sorted(Path(folder).glob("*")):
-            if not path.is_file() or not os.access(path, os.R_OK):  # a folder, a pipe, another's
-                continue
-            with open(path, "rb") as file:
-                head = file.read(len(MAGIC))
-                n_bytes = file.seek(0, os.SEEK_END)
-                file.seek(max(0, n_bytes - ID_BYTES - 4))
-                end = file.read(ID_BYTES)
-            if head == MAGIC and end == id_bytes(wanted):  # others need not be read whole
-                return read_prior(path)
-            if head.startswith(context_file.MAGIC) and n_bytes <= context_file.MAX_FILE_BYTES:
-                with suppress(FormatError, UnsupportedError):  # somebody's arrays
-                    if (contexts := read_prior(path)).id == wanted:
-                        return contexts
+        with suppress(OSError):  # a folder that cannot be looked into
+            for path in sorted(Path(folder).glob("*")):
+                if _may_be(path, wanted):
+                    with suppress(FormatError, UnsupportedError):  # somebody's arrays
+                        if (found := read_prior(path)).id == wanted:
+                            return found
     return None
+
+
+def _may_be(path: Path, wanted: int) -> bool:
+    """Whether a file is to be read whole: a network's prior has its id at its end, contexts have none."""
+    try:
+        if not path.is_file():  # a folder, a pipe
+            return False
+        with open(path, "rb") as file:
+            head = file.read(len(MAGIC))
+            n_bytes = file.seek(0, os.SEEK_END)
+            file.seek(max(0, n_bytes - ID_BYTES - 4))
+            end = file.read(ID_BYTES)
+    except OSError:  # another's
+        return False
+    contexts = head.startswith(context_file.MAGIC) and n_bytes <= context_file.MAX_FILE_BYTES
+    return contexts or (head == MAGIC and end == id_bytes(wanted))

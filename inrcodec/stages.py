@@ -25,10 +25,12 @@ MORE_LOOKS = 6  # of Fitted.looks
 @dataclass(frozen=True)
 class Rival:
     """An alternative to the best candidate so far, made only when its turn comes; None where a quick look at it says
-    that it is not worth a trial. name: the same for rivals that are the same under one network."""
+    that it is not worth a trial. name: the same for rivals that are the same under one network; grid: on which they
+    are, where that is not their name and matters."""
 
     name: str
     make: Callable[[], Candidate | None]
+    grid: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _looks(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
     if not (best.field.spec.dependent and best.field.spec.synthesis) or fitted.looks >= MORE_LOOKS:
         return ()
     longer = replace(best.candidate, fitted=replace(fitted, looks=MORE_LOOKS))
-    return (Rival(f"{MORE_LOOKS} of them", lambda: longer),)
+    return (Rival(f"{MORE_LOOKS} of them", lambda: longer, best.field.grid.name),)
 
 
 # In the order of what they are expected to gain for their time. Adding one: a function that makes rivals of the best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def test_it_is_said_that_there_was_no_time(cli: Cli) -> None:
 
 
 def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock on which every trial takes a second: of a limit of 9 seconds there is time for some."""
+    """On a clock on which every trial takes a second: of a limit of 5 seconds there is time for some."""
     now = [0.0]
     trial = effort_module.Search._trial
 
@@ -132,6 +133,36 @@ def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPa
     cells, looks = (next(line for line in told if line.startswith(f"tiny.png: {s}: ")) for s in ("cells", "looks"))
     assert ", no time for more: " in cells
     assert looks == "tiny.png: looks: no time"
+
+
+def test_nothing_is_said_of_time_that_nothing_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of just the trials that there are, of a second each: rivals that were tried before need none."""
+    now = [0.0]
+    trial = effort_module.Search._trial
+
+    def slowly(self: effort_module.Search, candidate: Any, step: float) -> Any:
+        now[0] += 1
+        return trial(self, candidate, step)
+
+    monkeypatch.setattr(effort_module.Search, "_trial", slowly)
+    monkeypatch.setattr(codec, "rungs", lambda *_: [(9, 0.0)])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    settings = EncodeSettings(quality=60, effort=9)
+    signal = api.as_signal(COFFEE[:32, :40])
+    enough = api.encode_signal(signal, replace(settings, time_limit_s=1e6))
+    n_trials, now[0] = now[0], 0.0
+    just = api.encode_signal(signal, replace(settings, time_limit_s=n_trials + 1))  # one more, to code and verify
+    assert (just.data, just.whole, enough.whole) == (enough.data, True, True)
+    now[0] = 0.0
+    assert not api.encode_signal(signal, replace(settings, time_limit_s=n_trials - 1)).whole
+
+
+def test_it_is_said_that_there_was_no_time_for_all_iterations(cli: Cli) -> None:
+    sample("tiny.png")
+    options = "encode tiny.png -f --arch ensemble --width 8"
+    limited = ok(cli(f"{options} --iterations 1000000 --time-limit 0.3")).err
+    assert limited.rstrip().endswith(", no time for all iterations")
+    assert "no time" not in ok(cli(f"{options} --iterations 5 --time-limit 100")).err
 
 
 @pytest.mark.parametrize("options", ["-q 60", "--psnr 30", "--target-size 900"])

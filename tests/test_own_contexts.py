@@ -79,6 +79,17 @@ def test_they_are_found_under_any_suffix(folder: Path, monkeypatch: pytest.Monke
     assert run_command(command, ["verify", "a.inr"]) == 0
 
 
+def test_what_cannot_be_looked_at_does_not_end_the_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_command(command, ["encode", "a.png", "--prior", "c.npz", "--entropy", "range", "--quiet"]) == 0
+    Path("c.npz").rename("z.npz")  # the last one that is looked at
+    Path("a.npz").symlink_to("a.npz")
+    Path("b.npz").mkdir()
+    os.mkfifo("c.npz")
+    folders = [folder / "a.png", "/proc/self", folder / "nowhere", folder]  # a file, odd entries, nothing, and it
+    monkeypatch.setenv("INRCODEC_PRIORS", os.pathsep.join(map(str, folders)))
+    assert run_command(command, ["verify", "a.inr"]) == 0
+
+
 def test_every_effort_uses_them_and_nothing_asks_for_the_released_ones(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,3 +61,17 @@ def test_points_are_carried_over_where_files_come_out_the_same(
     else:
         assert len(asked) == 4 + 12
         assert said == ""
+
+
+def test_a_section_that_is_left_out_is_the_one_measured_last_and_says_where(tmp_path: Path) -> None:
+    import run as page
+
+    run = Run([], None, tmp_path)
+    key = "section speed {} False of these files"
+    for source in ("first", "second", "first"):
+        run.cache.put(key.format(source), f"{source}\nMeasured today.\n")
+    run.cache.put("section large third False of these files", "large\n")
+    run.cache.put("section speed third False of others", "others\n")
+    assert page._kept_section(run, key.format("second")) == "second\nMeasured today.\n"
+    assert page._kept_section(run, key.format("third")) == "first\nMeasured today. That was at source first.\n"
+    assert page._kept_section(run, "section speed third True of these files") is None

@@ -88,11 +88,18 @@ def test_a_file_is_read_up_to_what_is_cut_off_or_damaged(head: bytes, packed: li
     assert noticed >= len(range(ends[1], ends[2], 5)) - 1
 
 
-def test_files_of_others_are_refused(codings: list[Coding], head: bytes, packed: list[bytes]) -> None:
+def test_files_of_others_are_refused(
+    codings: list[Coding], head: bytes, packed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = codings[0].picture
     for mark in (recording.mark_of([picture], 1), recording.mark_of([picture, picture], 0)):
         with pytest.raises(ValueError, match="other pictures"):
             read_records(io.BytesIO(head + packed[0]), mark)
+    with monkeypatch.context() as another:  # codes are chosen under the contexts in the package
+        another.setattr(recording.context, "SHA256", "another network's")
+        mark = recording.mark_of([picture], 0)
+    with pytest.raises(ValueError, match="other pictures"):
+        read_records(io.BytesIO(head + packed[0]), mark)
     with pytest.raises(FormatError, match="no file of what was recorded"):
         read_records(io.BytesIO(packed[0] * 9), head[-32:].hex())
 

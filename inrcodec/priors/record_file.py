@@ -60,7 +60,7 @@ def read_records(file: BinaryIO, mark: str) -> list[Record]:
     if not head.startswith(found):
         if not found.startswith(MAGIC):
             raise FormatError("no file of what was recorded for a training of contexts")
-        raise ValueError("recorded of other pictures, or with another seed")
+        raise ValueError("recorded of other pictures, with another seed, or by another version of the codec")
     if len(found) < len(head):  # cut off as it was begun
         file.seek(0)
         return []

@@ -16,14 +16,17 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from .. import __version__
+from ..entropy import TABLE_SETS
 from ..entropy.alphabet import split
 from ..entropy.exact import N_COLOURS, POSITIONS
 from ..entropy.learned import N_FEATURES, N_LEARNED_CLASSES, LearnedTile
 from ..fields.cosine import CosineField
 from ..grid import Grid
+from ..parallel import single_blas
 from ..settings import EncodeSettings
 from ..signals import Signal, SignalMeta
-from .signs import sign_network
+from . import context, signs
 
 __all__ = [
     "KEPT",
@@ -116,9 +119,10 @@ def make_record(coding: Coding) -> Record:
     samples = np.asarray(chosen, np.float32).reshape(*chosen.size[::-1], -1) / 255
     cells = {5: 8, 6: 32}.get(coding.k, 16)
     step = math.exp(rng.uniform(*np.log(STEPS)))
-    codes, dependent = quantised(samples, ("psnr", "perceptual")[coding.k % 2], cells, step)
+    with single_blas():  # sums are the same in every process
+        codes, dependent = quantised(samples, ("psnr", "perceptual")[coding.k % 2], cells, step)
     recorder = Recorder(rng)
-    tile = LearnedTile(codes, None, recorder, sign_network(), dependent=dependent)  # type: ignore[arg-type]
+    tile = LearnedTile(codes, None, recorder, signs.sign_network(), dependent=dependent)  # type: ignore[arg-type]
     n_diagonals = sum(codes.shape[1:3]) - 1
     tile.run(0, n_diagonals, tile.stops(0, n_diagonals), recorder.code)
     return recorder.record()
@@ -175,8 +179,9 @@ class Recorder:
 
 
 def mark_of(pictures: Sequence[Image.Image], seed: int) -> str:
-    """SHA-256 of everything that records depend on: hex."""
-    constants = (STEPS, PER_PHOTO, KEPT, KEPT_QUIET, SYMBOLS, N_FEATURES, N_LEARNED_CLASSES)
+    """SHA-256 of everything that records depend on, of which the codec is named by its version and networks: hex."""
+    codec = (__version__, TABLE_SETS["range"], context.SHA256, signs.SHA256)
+    constants = (codec, STEPS, PER_PHOTO, KEPT, KEPT_QUIET, SYMBOLS, N_FEATURES, N_LEARNED_CLASSES)
     h = hashlib.sha256(repr((constants, seed)).encode())
     for picture in pictures:
         h.update(repr(picture.size).encode() + picture.tobytes())

@@ -99,7 +99,7 @@ def bits(network: FloatNetwork, data: Data) -> torch.Tensor:
 @dataclass(frozen=True)
 class ContextState:
     """values, means, squares: the network's parameters and Adam's moments, float32 by name. cost: mean bits of the
-    codes held out, at this step. n_codes: learned from."""
+    codes held out, at the last step that was measured. n_codes: learned from."""
 
     step: int
     values: dict[str, np.ndarray]
