@@ -85,6 +85,18 @@ class Cache:
         self.values.pop(key, None)  # what was measured last stands last
         self.values[key] = value
 
+    def section(self, key: str) -> str | None:
+        """The section of this key, `section NAME SOURCE INPUTS`, or the one measured last of the same inputs at another
+        source, which it then names."""
+        if (own := self.get(key)) is not None:
+            return str(own)
+        _, wanted, _, inputs = key.split(" ", 3)
+        for other, text in reversed(self.values.items()):
+            kind, name, source, *rest = other.split(" ", 3)
+            if (kind, name, rest) == ("section", wanted, [inputs]):
+                return f"{text.rstrip()} That was at source {source}.\n"
+        return None
+
     def save(self) -> None:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)

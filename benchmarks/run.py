@@ -75,7 +75,7 @@ def main() -> int:
                     bodies[name] = f"Not measured: {type(error).__name__}: {error}\n"
                     say(f"  {bodies[name].strip()}")
                 say(f"  {time.perf_counter() - start:.0f} s")
-            elif (kept := _kept_section(run, key)) is not None:
+            elif (kept := run.cache.section(key)) is not None:
                 bodies[name] = kept
     _write(args.output, _document(bodies, pictures, args.audio))
     say(f"{args.output} written")
@@ -90,18 +90,6 @@ def _run_section(run: Run, name: str, key: str) -> str:
         run.cache.put(key, found)
         run.cache.save()
     return found
-
-
-def _kept_section(run: Run, key: str) -> str | None:
-    """The one measured last of the same inputs, at this source or at another, which it then names."""
-    if (own := run.cache.get(key)) is not None:
-        return str(own)
-    _, wanted, _, inputs = key.split(" ", 3)
-    for other, text in reversed(run.cache.values.items()):
-        kind, name, source, *rest = other.split(" ", 3)
-        if (kind, name, rest) == ("section", wanted, [inputs]):
-            return f"{text.rstrip()} That was at source {source}.\n"
-    return None
 
 
 def _document(bodies: dict[str, str], pictures: list[Path], audio: Path | None) -> str:

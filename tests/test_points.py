@@ -18,7 +18,7 @@ from inrcodec.peers import ours
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 import points
-from common import Run
+from common import Cache, Run
 
 LADDER = (20.0, 50.0, 80.0)
 
@@ -63,15 +63,12 @@ def test_points_are_carried_over_where_files_come_out_the_same(
         assert said == ""
 
 
-def test_a_section_that_is_left_out_is_the_one_measured_last_and_says_where(tmp_path: Path) -> None:
-    import run as page
-
-    run = Run([], None, tmp_path)
-    key = "section speed {} False of these files"
+def test_a_section_that_is_left_out_is_the_one_measured_last_and_says_where() -> None:
+    cache, key = Cache(None), "section speed {} False of these files"
     for source in ("first", "second", "first"):
-        run.cache.put(key.format(source), f"{source}\nMeasured today.\n")
-    run.cache.put("section large third False of these files", "large\n")
-    run.cache.put("section speed third False of others", "others\n")
-    assert page._kept_section(run, key.format("second")) == "second\nMeasured today.\n"
-    assert page._kept_section(run, key.format("third")) == "first\nMeasured today. That was at source first.\n"
-    assert page._kept_section(run, "section speed third True of these files") is None
+        cache.put(key.format(source), f"{source}\nMeasured today.\n")
+    cache.put("section large third False of these files", "large\n")
+    cache.put("section speed third False of others", "others\n")
+    assert cache.section(key.format("second")) == "second\nMeasured today.\n"
+    assert cache.section(key.format("third")) == "first\nMeasured today. That was at source first.\n"
+    assert cache.section("section speed third True of these files") is None
