@@ -115,8 +115,8 @@ def test_it_is_said_that_there_was_no_time(cli: Cli) -> None:
     assert "no time" not in enough
 
 
-def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock on which every trial takes a second: of a limit of 5 seconds there is time for some."""
+def clock_of_trials(monkeypatch: pytest.MonkeyPatch, *, effort: int) -> list[float]:
+    """[now] of a clock on which every trial takes a second, and nothing else any time; this effort goes first."""
     now = [0.0]
     trial = effort_module.Search._trial
 
@@ -125,8 +125,14 @@ def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPa
         return trial(self, candidate, step)
 
     monkeypatch.setattr(effort_module.Search, "_trial", slowly)
-    monkeypatch.setattr(codec, "rungs", lambda *_: [(7, 0.0)])
+    monkeypatch.setattr(codec, "rungs", lambda *_: [(effort, 0.0)])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a limit of 5 trials there is time for some."""
+    clock_of_trials(monkeypatch, effort=7)
     sample("tiny.png")
     *told, summary = ok(cli("encode tiny.png -e 7 -v --time-limit 5 --tune psnr")).err.splitlines()[:-1]
     assert summary.endswith("no time for all of -e 7")
@@ -136,17 +142,8 @@ def test_it_is_said_where_the_time_was_up(cli: Cli, monkeypatch: pytest.MonkeyPa
 
 
 def test_nothing_is_said_of_time_that_nothing_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit of just the trials that there are, of a second each: rivals that were tried before need none."""
-    now = [0.0]
-    trial = effort_module.Search._trial
-
-    def slowly(self: effort_module.Search, candidate: Any, step: float) -> Any:
-        now[0] += 1
-        return trial(self, candidate, step)
-
-    monkeypatch.setattr(effort_module.Search, "_trial", slowly)
-    monkeypatch.setattr(codec, "rungs", lambda *_: [(9, 0.0)])
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    """A limit of just the trials that there are: rivals that were tried before need no time."""
+    now = clock_of_trials(monkeypatch, effort=9)
     settings = EncodeSettings(quality=60, effort=9)
     signal = api.as_signal(COFFEE[:32, :40])
     enough = api.encode_signal(signal, replace(settings, time_limit_s=1e6))
