@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -109,6 +110,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@cache
 def source_digest() -> str:
     """Of everything that decides our bytes: a change of code makes our own cached results stale."""
     digest = hashlib.sha256()
@@ -120,6 +122,7 @@ def source_digest() -> str:
     return digest.hexdigest()[:12]
 
 
+@cache
 def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
