@@ -24,7 +24,7 @@ from inrcodec.cli.options import (
     say,
     version_option,
 )
-from inrcodec.cli.training import beside, finish, kept_state, read_signals, reading_again, run_training
+from inrcodec.cli.training import beside, finish, kept_state, read_signals, reading_again, run_training, say_kept
 
 from inrcodec.settings import PRIOR_METHODS
 
@@ -280,9 +280,7 @@ def _recorded(pictures: list[Image], mark: str, seed: int, output: str, how: How
                     records.append(record_file.unpack_record(made))
                     report(Progress("record", len(records), len(wanted)))
         except KeyboardInterrupt:
-            if not how.quiet:
-                again = "the same command" + (", without -f," if how.force else "")
-                say(f"{part} keeps {len(records)} of {len(wanted)} records; {again} goes on from there")
+            say_kept(part, how, f"{len(records)} of {len(wanted)} records")
             raise
     if how.verbose and not how.quiet:
         say(f"{output}: {sum(len(r.places) for r in records):,} codes recorded of {len(pictures)} pictures")

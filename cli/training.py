@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inrcodec.priors.train_context import ContextState
     from inrcodec.signals import Signal
 
-__all__ = ["beside", "finish", "kept_state", "read_signals", "reading_again", "run_training"]
+__all__ = ["beside", "finish", "kept_state", "read_signals", "reading_again", "run_training", "say_kept"]
 
 S = TypeVar("S", "MetaState", "ContextState")
 
@@ -73,11 +73,17 @@ def run_training(
                 if how.verbose and not how.quiet and state.step:
                     say(f"{output}: step {state.step} of {n_steps}, {told(state)}")
     except KeyboardInterrupt:
-        if part.exists() and not how.quiet:
-            again = "the same command" + (", without -f," if how.force else "")
-            say(f"{part} keeps {state.step} of {n_steps} steps; {again} goes on from there")
+        if part.exists():
+            say_kept(part, how, f"{state.step} of {n_steps} steps")
         raise
     return state
+
+
+def say_kept(part: Path, how: How, what: str) -> None:
+    """Of a training that was interrupted."""
+    if not how.quiet:
+        again = "the same command" + (", without -f," if how.force else "")
+        say(f"{part} keeps {what}; {again} goes on from there")
 
 
 def finish(output: str, data: bytes, *parts: Path) -> None:
