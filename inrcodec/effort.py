@@ -92,7 +92,10 @@ class Search:
         usual = self._scored(self._meet(base, step))
         self._reference, self._trial_s = usual.trial, (time.monotonic() - self._began) / self._n_trials
         candidate = suited(base, self.signal, self.settings, usual.trial.step)
-        if candidate is base or self._out_of_time():
+        if candidate is base:
+            return usual
+        if self._out_of_time():
+            self.cut = True
             return usual
         try:
             other = self._scored(self._meet(candidate, usual.trial.step))
@@ -121,6 +124,7 @@ class Search:
             if key in self._tried:
                 continue
             if cut := self._out_of_time():
+                self.cut = True
                 break
             self._tried.add(key)
             now = self._n_trials
@@ -151,9 +155,7 @@ class Search:
         if self.settings.time_limit_s is None:
             return False
         trials = 2 + (SOLVING_TRIALS if self._has_target else 0)  # one more: the file is coded and verified in the end
-        out = time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
-        self.cut |= out
-        return out
+        return time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
 
     def _scored(self, trial: Trial) -> _Scored:
         scored = _Scored(trial, self.n_bytes(trial.stated))
