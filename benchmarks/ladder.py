@@ -43,7 +43,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "no shifts": [patch.object(context, "best_shifts", lambda codes, *_, **__: np.zeros(codes.shape[:3], np.int8))],
         "no deltas": [patch.object(cosine, "MIN_DELTA_SAMPLES", 2**60)],
         "six looks at that network": [patch.object(cosine, "LOOKS", 6)],
-        "codes blind to that network": [_tuned(tune, heed=0.0)],
+        "codes blind to that network": [_tuned(tune, heed=False)],
         "cells of 16 samples": [patch.object(sizes, "SIZES", ())],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],

@@ -4,9 +4,10 @@
 
 Photos are made smaller (their own compression must not be learned) and coded at steps from fine to coarse under that
 tune; the network learns what the decoded pictures lack, in units of the local step. A crop's loss is relative to its
-own error and its picture's, so that all rates weigh alike; with --tune perceptual it is what SSIMULACRA2 would see, for
-mean squared error blurs faint textures. Pictures are coded once and kept in the cache; an interrupted training goes on
-from OUT.state. At the end: the gain in dB on photos that were held out, and the digest that priors/synthesis.py pins.
+own error and its picture's, so that all rates weigh alike; with --tune perceptual it is in luma mostly what SSIMULACRA2
+would see, for mean squared error blurs faint textures. Pictures are coded once and kept in the cache; an interrupted
+training goes on from OUT.state. At the end: the gain in dB on photos that were held out, and the digest that
+priors/synthesis.py pins.
 --start N goes on from a network of the package.
 """
 
@@ -54,7 +55,7 @@ BLOCK, UNITS, SIGNED, FILTERS = 2, 24, 12, 16  # samples per block's side; first
 FACTS = 5
 SSIM_C2 = 0.0009
 EYES_SHARE = 0.85
-EYES_GAIN = 0.85  # and chroma left as it is: measured on photos, a whole step towards the mean is too smooth for eyes
+EYES_GAIN = 0.85  # of luma: measured on photos, a whole step towards the mean is too smooth for eyes
 ROOM = 0.6  # share of the largest sums that the last layer may take: a file's deltas take of the rest
 CROP, BATCH, CLIP, DECAY = 96, 16, 0.5, 0.998
 RATE, RATE_ON = 2.5e-3, 8e-4  # from nothing, and from a network of the package
@@ -225,6 +226,13 @@ def released(number: int, net: Net) -> Net:
     return net
 
 
+def scale_luma(net: Net, gain: float) -> None:
+    """Its answers for the first channel."""
+    with torch.no_grad():
+        for tensor in (net.third.weight, net.biases[-1]):
+            tensor[: BLOCK**2] *= gain
+
+
 def eyes(luma: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
     """What SSIMULACRA2 sees amiss in decoded [N, 1, H, W] beside luma, [N, 6]: at three scales 1 − SSIM without its
     means, and the difference in contrast (|y − mean| against |x − mean|: ringing where it grew, blur where it fell)."""
@@ -315,18 +323,17 @@ def train(
     if start is not None:
         released(start, net)
         if seen:  # what was taken from it in the end
-            with torch.no_grad():
-                for tensor in (net.third.weight, net.biases[-1]):
-                    tensor.div_(EYES_GAIN)
+            scale_luma(net, 1 / EYES_GAIN)
 
     def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         detail, wanted, weight, condition, local = batch(rng, data, net.margin)
         answer = net(detail.contiguous(memory_format=torch.channels_last), condition)
-        loss = error = 3 * ((answer - wanted) ** 2 * weight).mean()
+        errors = ((answer - wanted) ** 2 * weight).mean((0, 2, 3))
+        loss = error = errors.sum()
         if seen:
             inner = detail[:, :1, net.margin : -net.margin, net.margin : -net.margin]
             amiss = for_eyes((inner + wanted[:, :1]) * local, inner * local, (inner + answer[:, :1]) * local)
-            loss = EYES_SHARE * amiss + (1 - EYES_SHARE) * error
+            loss = EYES_SHARE * amiss + (1 - EYES_SHARE) * errors[0] + errors[1:].sum()
         return loss, 1 - float(error.detach()) / (3 * float((wanted**2 * weight).mean()))
 
     return descend(net, RATE if start is None else RATE_ON, minutes, state_file, loss_of=loss_of)
@@ -352,10 +359,7 @@ def main() -> None:
     state, seen = asked.out.with_suffix(".state"), asked.tune == "perceptual"
     net = train(data, asked.minutes, state, start=asked.start, seen=seen)
     if seen:
-        with torch.no_grad():
-            for tensor in (net.third.weight, net.biases[-1]):
-                tensor[BLOCK**2 :] = 0
-                tensor.mul_(EYES_GAIN)
+        scale_luma(net, EYES_GAIN)
     dB = gains(net, held)
     thirds = [float(np.mean(third)) for third in np.array_split(np.asarray(dB), 3)]
     print(f"{np.mean(dB):+.3f} dB; fine, middle, coarse steps {', '.join(f'{t:+.3f}' for t in thirds)}")

@@ -38,8 +38,8 @@ PICTURES = {
 
 
 @contextmanager
-def heeding(tune: str, share: float) -> Iterator[None]:
-    with patch.dict(cosine.TUNINGS, {tune: replace(cosine.TUNINGS[tune], heed=share)}):
+def blind_to_it(tune: str) -> Iterator[None]:
+    with patch.dict(cosine.TUNINGS, {tune: replace(cosine.TUNINGS[tune], heed=False)}):
         yield
 
 
@@ -96,7 +96,7 @@ class Made:
 def test_a_file_costs_less_for_codes_that_heed_the_network(name: str, tune: str, least: float) -> None:
     for quality in (30, 65):
         heedful = Made.of(PICTURES[name], quality=quality, tune=tune)
-        with heeding(tune, 0.0):
+        with blind_to_it(tune):
             blind = Made.of(PICTURES[name], quality=quality, tune=tune)
         assert heedful.cost() < blind.cost() - least * BIT * 8 * len(pack(blind.trial.stream))
 
@@ -109,11 +109,11 @@ def test_targets_and_what_the_network_adds_are_the_exact_heads(name: str, tune: 
     assert saved > 0
     assert np.abs(added).max() > 0.1
     # float32 heads of some tens of steps
-    np.testing.assert_allclose(wanted + made.fitted.tuning.heed * added, exact, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(wanted + added, exact, atol=1e-4, rtol=0)
 
 
 def test_a_network_that_harms_is_not_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with heeding("psnr", 0.0):
+    with blind_to_it("psnr"):
         blind = Made.of(COFFEE)
     residual = synthesis.residual
     monkeypatch.setattr(synthesis, "residual", lambda *a: -3 * residual(*a))
@@ -135,7 +135,7 @@ def test_the_size_of_blocks_decides_no_code(monkeypatch: pytest.MonkeyPatch) -> 
 def test_codes_alone_are_chosen_as_without_the_network() -> None:
     """They have no later rounds to heed it in: effort 2, zstd."""
     for settings in ({"effort": 2}, {"entropy": "zstd"}):
-        with heeding("perceptual", 0.0):
+        with blind_to_it("perceptual"):
             blind = inrcodec.encode(COFFEE, quality=45, **settings)
         assert inrcodec.encode(COFFEE, quality=45, **settings) == blind
 

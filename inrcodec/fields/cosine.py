@@ -183,7 +183,7 @@ class CosineField(Field):
         corrected = self._correction.network is not None
         trade = fitted.tuning.trade_corrected if corrected else fitted.tuning.trade
         scaled = self._scaled(fitted, quantiser, spline)
-        heeding = corrected and layout.dependent and fitted.tuning.heed > 0
+        heeding = corrected and layout.dependent and fitted.tuning.heed
         looks = fitted.looks if heeding else 0
         n, db = 2 * looks + 3, None  # steps: a look takes as long as a round of the search; coding follows
         on_step(Progress("codes", 0, n))
@@ -357,9 +357,9 @@ class CosineField(Field):
     def _heeding(
         self, fitted: Fitted, quantiser: Quantiser, spline: np.ndarray | None, codes: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, float, float]:
-        """The exact heads less what the network adds to those of these codes (Tuning.heed of it), in their steps,
-        float32: what codes near to these should come to; the exact ones where what it adds brings these no nearer.
-        By how much it does, in squared steps. And the squared error of the samples, summed."""
+        """The exact heads less what the network adds to those of these codes, in their steps, float32: what codes near
+        to these should come to; the exact ones where what it adds brings these no nearer. By how much it does, in
+        squared steps. And the squared error of the samples, summed."""
         scaled = np.empty(self.layouts[-1].shape, np.float32)
         steps, masking = self._step_sizes.of_heads(quantiser), self._step_sizes.masking(fitted.masking)
         weights = self.dequantize(codes, quantiser)
@@ -374,7 +374,7 @@ class CosineField(Field):
             error = scaled[at] - weights.heads[at] / unit
             before = float(np.square(error).sum())
             error[: len(answer)] -= answer
-            scaled[: len(answer)][at] -= fitted.tuning.heed * answer
+            scaled[: len(answer)][at] -= answer
             return before, float(np.square(error).sum()), float(np.square(error * unit).sum())
 
         before, after, squared = (sum(errors) for errors in zip(*in_threads(look, self._runs()), strict=True))

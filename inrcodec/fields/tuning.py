@@ -15,11 +15,11 @@ class Tuning:
     masking: bool
     trade: float  # squared steps that one bit is worth, see quantize.rate_optimal
     trade_corrected: float  # the same under a synthesis network, which makes more of small codes than of zeros
-    heed: float  # share of the network's answer that codes are chosen to go with; 0: as if there were none
     shrink: tuple[int, int]  # 1/64 steps, see Quantiser
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
     dependent: bool = True  # quantisation, above QUICK_EFFORT
+    heed: bool = True  # dependent codes are chosen to go with what the network adds to theirs
 
 
 TUNINGS = {
@@ -28,7 +28,6 @@ TUNINGS = {
         masking=False,
         trade=0.115,
         trade_corrected=0.085,
-        heed=1.0,
         shrink=(3, 2),
         first_step=1.0,
         synthesis=12,
@@ -38,9 +37,8 @@ TUNINGS = {
         masking=True,
         trade=0.11,
         trade_corrected=0.07,
-        heed=0.75,
         shrink=(0, 0),
         first_step=0.45,
-        synthesis=11,
+        synthesis=13,
     ),
 }

@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number; once the
-# format is frozen, old ones stay for ever (1 to 9 came before and are gone).
+# format is frozen, old ones stay for ever (1 to 9 and 11 came before and are gone).
 SHA256 = {
     10: "7a7c9b40282cde5d826dfdb99f0f083b1c8aa3ee93e0d5b2cd95169b380503cf",
-    11: "b4c1f507d2981475134263339ce6c901eb4b8130c317d0e0fe629d52a0a413bd",
     12: "6a6ab2823db277733eaad96ba30fbe89d372a60bee6b4149952db9f60b7a7cfa",
+    13: "8728147d368417422c3d2b8aa19d4479ac409e83b9d8d2087868fc7e0e53194f",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
