@@ -4,7 +4,7 @@
 
 Photos are made smaller (their own compression must not be learned) and coded at steps from fine to coarse under that
 tune; the network learns what the decoded pictures lack, in units of the local step. A crop's loss is relative to its
-own error and its picture's, so that all rates weigh alike; with --tune perceptual it is in luma mostly what SSIMULACRA2
+own error and its picture's, so that all rates weigh alike; with --tune perceptual luma's is mostly what SSIMULACRA2
 would see, for mean squared error blurs faint textures. Pictures are coded once and kept in the cache; an interrupted
 training goes on from OUT.state. At the end: the gain in dB on photos that were held out, and the digest that
 priors/synthesis.py pins.
@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from inrcodec.fields.cosine import CosineField
 from inrcodec.fields.synthesis import surroundings
+from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
 from inrcodec.priors.synthesis import (
     HIDDEN_LIMIT,
@@ -227,7 +228,7 @@ def released(number: int, net: Net) -> Net:
 
 
 def scale_luma(net: Net, gain: float) -> None:
-    """Its answers for the first channel."""
+    """Multiplies its answers for the first channel."""
     with torch.no_grad():
         for tensor in (net.third.weight, net.biases[-1]):
             tensor[: BLOCK**2] *= gain
@@ -322,7 +323,7 @@ def train(
     net = Net()
     if start is not None:
         released(start, net)
-        if seen:  # what was taken from it in the end
+        if start == TUNINGS["perceptual"].synthesis:  # what was taken from it in the end
             scale_luma(net, 1 / EYES_GAIN)
 
     def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
