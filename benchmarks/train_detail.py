@@ -128,9 +128,7 @@ def train(
     data: list[dict[str, np.ndarray]], held: list, minutes: float, state_file: Path, *, start: int | None = None
 ) -> Net:
     torch.manual_seed(0)
-    net = Net(UNITS, SIGNED, FILTERS, times=2)
-    if start is not None:
-        released(start, net)
+    net = Net(UNITS, SIGNED, FILTERS, times=2) if start is None else released(start)
     luma = DETAIL_UNIT / np.sqrt(3)  # of 0 … 1, from the first channel
 
     def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:

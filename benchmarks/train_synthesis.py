@@ -52,7 +52,7 @@ SIZES = ((0.5, 5), (0.75, 4))  # photos are resized by so much and coded so ofte
 PIECE = 640  # samples per side cut out of the larger ones
 QUALITIES = (97.0, 8.0)
 HELD_OUT = ("casa-mila", "valley-midnight", "kait-herzog", "jared-evans")  # parts of names
-BLOCK, UNITS, SIGNED, FILTERS = 2, 24, 12, 16  # samples per block's side; first layer, of it both signs; second layer
+BLOCK, UNITS, SIGNED, FILTERS = 2, 22, 11, 16  # samples per block's side; first layer, of it both signs; second layer
 FACTS = 5
 SSIM_C2 = 0.0009
 EYES_SHARE = 0.85
@@ -112,15 +112,16 @@ def code(samples: np.ndarray, tune: str, step: float) -> dict[str, np.ndarray]:
 
 class Net(nn.Module):
     """The network in floats, everything in local steps. signed: units of the first layer that pass both signs on; the
-    answer has `times` samples per sample and axis. With one it sees its surroundings, with more its last layer sees
-    the input as well."""
+    answer has `times` samples per sample and axis. With one it sees its surroundings (at the position only: they hardly
+    change from one to the next), with more its last layer sees the input as well."""
 
     def __init__(self, units: int = UNITS, signed: int = SIGNED, filters: int = FILTERS, times: int = 1) -> None:
         super().__init__()
         colours = 3 * BLOCK**2
         self.signed, self.filters, self.times = signed, filters, times
         self.reach = max(r for _, r in SURROUNDINGS) if times == 1 else 0
-        self.first = nn.Conv2d(colours + len(SURROUNDINGS) * (times == 1), units, 3, bias=False)
+        self.first = nn.Conv2d(colours, units, 3, bias=False)
+        self.centre = nn.Conv2d(len(SURROUNDINGS), units, 1, bias=False) if times == 1 else None
         self.second = nn.Conv2d(units, 2 * filters, 3, bias=False)
         self.third = nn.Conv2d(filters + colours * (times > 1), colours * times**2, 3, bias=False)
         self.layers = (self.first, self.second, self.third)
@@ -129,6 +130,8 @@ class Net(nn.Module):
         with torch.no_grad():
             for layer, gain in zip(self.layers, (0.3, 1.0, 0.0), strict=True):
                 layer.weight.normal_(0, gain * (2 / (9 * layer.in_channels)) ** 0.5)
+            if self.centre is not None:
+                self.centre.weight.zero_()
             # gates start ajar: the filters behind them learn at once
             self.second.weight[filters:].mul_(0.2)
             self.biases[1][filters:, 0] = torch.linspace(0.2, 0.8, filters)
@@ -137,11 +140,12 @@ class Net(nn.Module):
         top = HIDDEN_LIMIT / HIDDEN_UNIT
         bias = [(condition @ b.T)[:, :, None, None] for b in self.biases]
         seen = functional.pixel_unshuffle(x.clamp(-INPUT_LIMIT / INPUT_UNIT, INPUT_LIMIT / INPUT_UNIT), BLOCK)
-        x = seen
-        if (r := self.reach) > 0:
-            seen = seen[..., r:-r, r:-r]
-            x = torch.cat([seen, around(x)], 1)
-        x = self.first(x) + bias[0]
+        if self.centre is None:
+            x = self.first(seen) + bias[0]
+        else:
+            places = self.centre(around(seen)[..., 1:-1, 1:-1])
+            seen = seen[..., self.reach : -self.reach, self.reach : -self.reach]
+            x = self.first(seen) + places + bias[0]
         x = torch.cat([x[:, : self.signed].clamp(-top, top), x[:, self.signed :].clamp(0, top)], 1)
         filters, gates = (self.second(x) + bias[1]).chunk(2, 1)
         x = filters.clamp(-top, top) * gates.clamp(0, 1)
@@ -198,29 +202,41 @@ def whole_numbers(net: Net) -> dict[str, np.ndarray]:
     """The network as its file holds it: every layer as fine as sums that float32 holds exactly allow. The last layer of
     a synthesis network leaves room for the deltas of files."""
     weights, biases, shifts = [], [], []
+    centre = None if net.centre is None else net.centre.weight.detach().double().numpy()[..., 0, 0]
     for i, (layer, bias) in enumerate(zip(net.layers, net.biases, strict=True)):
         w, b = (t.detach().double().numpy() for t in (layer.weight, bias))
         if i == len(net.layers) - 1:
             w[:, net.filters :] *= HIDDEN_UNIT / INPUT_UNIT  # what the input is a whole number of
         unit, limit = (INPUT_UNIT, INPUT_LIMIT) if i == 0 else (HIDDEN_UNIT, HIDDEN_LIMIT)
         out = HIDDEN_UNIT if i < len(net.layers) - 1 else OUTPUT_UNIT
-        bits = 15 - int(np.ceil(np.log2(np.abs(w).max())))
+        flat = w.reshape(len(w), -1)
+        if i == 0 and centre is not None:
+            flat = np.concatenate([flat, centre], 1)
+        bits = 15 - int(np.ceil(np.log2(np.abs(flat).max())))
         most = MAX_EXACT * (ROOM if layer is net.third and net.times == 1 else 1)
-        while (np.abs(np.rint(w * 2**bits)).sum((1, 2, 3)) * limit + bias_bound(b * unit * 2**bits)).max() >= most:
+        while (np.abs(np.rint(flat * 2**bits)).sum(1) * limit + bias_bound(b * unit * 2**bits)).max() >= most:
             bits -= 1
+        if i == 0 and centre is not None:
+            centre = np.rint(centre * 2**bits)
         weights.append(np.rint(w * 2**bits))
         biases.append(b * unit * 2**bits)
         shifts.append(bits + round(np.log2(unit / out)))
-    return arrays(BLOCK, weights, biases, shifts=shifts, signed=(net.signed, net.filters, len(net.third.weight)))
+    signed = (net.signed, net.filters, len(net.third.weight))
+    return arrays(BLOCK, weights, biases, shifts=shifts, signed=signed, surroundings=centre)
 
 
-def released(number: int, net: Net) -> Net:
+def released(number: int) -> Net:
     """That network of the package."""
+    stored = network(number)
+    first, second, _ = stored.layers
+    net = Net(len(first.low), int((first.low < 0).sum()), len(second.low) // 2, stored.times)
     units = (INPUT_UNIT, HIDDEN_UNIT, HIDDEN_UNIT)
     with torch.no_grad():
-        for i, (found, layer, bias) in enumerate(zip(network(number).layers, net.layers, net.biases, strict=True)):
+        for i, (found, layer, bias) in enumerate(zip(stored.layers, net.layers, net.biases, strict=True)):
             scale = 2.0**-found.shift * units[i] / (HIDDEN_UNIT if i < 2 else OUTPUT_UNIT)
             layer.weight.copy_(torch.from_numpy(found.weights * scale))
+            if i == 0 and net.centre is not None:
+                net.centre.weight.copy_(torch.from_numpy(found.centre * scale)[..., None, None])
             if i == 2:
                 layer.weight[:, net.filters :] *= INPUT_UNIT / HIDDEN_UNIT
             bias.copy_(torch.from_numpy(found.bias * scale / units[i]))
@@ -320,11 +336,9 @@ def train(
 ) -> Net:
     """start: number of the network to go on from; seen: by what eyes see."""
     torch.manual_seed(0)
-    net = Net()
-    if start is not None:
-        released(start, net)
-        if start == TUNINGS["perceptual"].synthesis:  # what was taken from it in the end
-            scale_luma(net, 1 / EYES_GAIN)
+    net = Net() if start is None else released(start)
+    if start == TUNINGS["perceptual"].synthesis:  # what was taken from it in the end
+        scale_luma(net, 1 / EYES_GAIN)
 
     def loss_of(rng: np.random.Generator) -> tuple[torch.Tensor, float]:
         detail, wanted, weight, condition, local = batch(rng, data, net.margin)

@@ -20,7 +20,7 @@ __all__ = [
     "N_DELTAS",
 ]
 
-SYNTHESIS_MACS = {12: 2970, 13: 2970}  # per sample, by the number of the synthesis network
+SYNTHESIS_MACS = {14: 2626.5, 15: 2626.5}  # per sample, by the number of the synthesis network
 DETAIL_MACS = 8208  # per input sample, of the detail network
 DELTA_MACS = 324  # more where a file lets its last layer see the input: 12 channels, 12 outputs, 9 taps, a quarter each
 N_DELTAS = (16 + 12) * 9 * 12  # codes that change a last layer: see fields.deltas

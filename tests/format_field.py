@@ -111,8 +111,6 @@ def residual_of(
             gray = len(detail(inside[0])) < 3
             return [min(max(round(64 * s[c]), -768), 768) if not (gray and c) else 0 for c in range(3) for s in seen]
         near = [[outputs(layer - 1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
-        if layer == 0 and len(stored["weights_0"][0]) > 3 * size**2:
-            near = [[near[s][t] + around(row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
         if (deltas or times > 1) and layer == n - 1:
             near = [[near[s][t] + outputs(-1, row + s - 1, column + t - 1) for t in range(3)] for s in range(3)]
         high = 1536 if layer < n - 1 else 512
@@ -121,6 +119,8 @@ def residual_of(
             total = round(sum(b * f for b, f in zip(bias, facts, strict=True)))
             for i, w in enumerate(kernel):
                 total += sum(w[s][t] * near[s][t][i] for s in range(3) for t in range(3))
+            if layer == 0 and "surroundings" in stored:
+                total += sum(w * z for w, z in zip(stored["surroundings"][o], around(row, column), strict=True))
             total = math.floor(total / 2 ** stored["shifts"][layer] + 0.5)
             signed = o < stored["signed"][layer]
             result.append(min(max(total, -high if signed else 0), high if signed or layer != n - 2 else 256))

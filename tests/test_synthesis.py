@@ -110,11 +110,13 @@ def test_a_network_answers_as_the_slow_obvious_convolution_does(net: shipped.Net
         h = np.concatenate([seen, slow_surroundings(h, b**2)])
     inputs = h[: 3 * b**2, edge:-edge, edge:-edge]
     for layer in net.layers:
-        if layer.weights.shape[1] > len(h):
+        taps = layer.weights.shape[1]
+        if taps > len(h):
             h = np.concatenate([h, inputs])
+        h, there = h[:taps], h[taps:, 1:-1, 1:-1]
         w, bias = layer.weights.astype(np.int64), np.rint(layer.bias @ known).astype(np.int64)
         n = [h.shape[1] - 2, h.shape[2] - 2]
-        y = np.zeros((len(w), *n), np.int64) + bias[:, None, None]
+        y = np.einsum("oi,ihw->ohw", layer.centre.astype(np.int64), there) + bias[:, None, None]
         for s in range(3):
             for t in range(3):
                 y += np.einsum("oi,ihw->ohw", w[:, :, s, t], h[:, s : s + n[0], t : t + n[1]])
@@ -135,8 +137,9 @@ def test_a_network_answers_as_the_slow_obvious_convolution_does(net: shipped.Net
 def test_no_sum_leaves_what_float32_holds_exactly(net: shipped.Network) -> None:
     limit = shipped.INPUT_LIMIT
     for layer in net.layers:
-        assert np.array_equal(layer.weights, np.rint(layer.weights))
-        sums = np.abs(layer.weights).sum((1, 2, 3), dtype=np.float64) * limit + shipped.bias_bound(layer.bias)
+        taps = np.concatenate([layer.weights.reshape(len(layer.bias), -1), layer.centre], 1)
+        assert np.array_equal(taps, np.rint(taps))
+        sums = np.abs(taps).sum(1, dtype=np.float64) * limit + shipped.bias_bound(layer.bias)
         assert sums.max() < 2**24
         limit = layer.high.max()
     if net.times == 1:  # room for a file's deltas

@@ -199,21 +199,24 @@ def surroundings(x: np.ndarray, block: int) -> np.ndarray:
 
 def _layer(x: np.ndarray, condition: np.ndarray, layer: Layer) -> np.ndarray:
     """One 3×3 convolution, rounded and clipped: [C, H, W] -> [O, H − 2, W − 2]. Rows lie end to end, three of them on
-    top of each other, so that a matrix product per column of the kernel does it; two columns per row are of no use."""
-    c, h, w = x.shape
+    top of each other, so that a matrix product per column of the kernel does it; two columns per row are of no use.
+    The channels that are seen at the position only come last, and stand below the three rows."""
+    c, (_, h, w) = layer.weights.shape[1], x.shape
     bias = np.rint(layer.bias @ condition).astype(np.float32)
     # per column of the kernel a matrix [O, 3 · I]
     taps = [np.ascontiguousarray(layer.weights[..., k].transpose(0, 2, 1).reshape(len(bias), -1)) for k in range(3)]
+    taps[1] = np.concatenate([taps[1], layer.centre], 1)
     out = np.empty((len(bias) // (1 + layer.gated), h - 2, w - 2), np.float32)
     for top in range(0, h - 2, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, h - 2 - top)
         n = rows * w
-        stacked = np.zeros((3 * c, n + 2), np.float32)
+        stacked = np.zeros((taps[1].shape[1], n + 2), np.float32)
         for j in range(3):
-            stacked[j * c : (j + 1) * c, :n] = x[:, top + j : top + j + rows].reshape(c, n)
-        y = taps[0] @ stacked[:, :n]
-        y += taps[1] @ stacked[:, 1 : n + 1]
-        y += taps[2] @ stacked[:, 2:]
+            stacked[j * c : (j + 1) * c, :n] = x[:c, top + j : top + j + rows].reshape(c, n)
+        stacked[3 * c :, :n] = x[c:, top + 1 : top + 1 + rows].reshape(-1, n)
+        y = taps[1] @ stacked[:, 1 : n + 1]
+        y += taps[0] @ stacked[: 3 * c, :n]
+        y += taps[2] @ stacked[: 3 * c, 2:]
         y += bias[:, None]
         y *= np.float32(2.0**-layer.shift)
         y += np.float32(0.5)

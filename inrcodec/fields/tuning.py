@@ -30,7 +30,7 @@ TUNINGS = {
         trade_corrected=0.085,
         shrink=(3, 2),
         first_step=1.0,
-        synthesis=12,
+        synthesis=14,
     ),
     "perceptual": Tuning(
         slope=112,
@@ -39,6 +39,6 @@ TUNINGS = {
         trade_corrected=0.07,
         shrink=(0, 0),
         first_step=0.45,
-        synthesis=13,
+        synthesis=15,
     ),
 }

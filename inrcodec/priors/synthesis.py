@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 # Ids in the file header, and the SHA-256 of what they mean. A new network gets a new number; once the
-# format is frozen, old ones stay for ever (1 to 9 and 11 came before and are gone).
+# format is frozen, old ones stay for ever (1 to 9 and 11 to 13 came before and are gone).
 SHA256 = {
     10: "7a7c9b40282cde5d826dfdb99f0f083b1c8aa3ee93e0d5b2cd95169b380503cf",
-    12: "6a6ab2823db277733eaad96ba30fbe89d372a60bee6b4149952db9f60b7a7cfa",
-    13: "8728147d368417422c3d2b8aa19d4479ac409e83b9d8d2087868fc7e0e53194f",
+    14: "962e0225583db1dce196aaf128cad3b91e3f6a46da1ca17833b38a555a6ed526",
+    15: "a3743a37bf91b56e543a7050f1fd1f3c6e88324ba68e36470aedbe210d0e9f8f",
 }
 # What a network sees, holds and answers, in local steps divided by the unit, and clipped at the limit.
 INPUT_UNIT, INPUT_LIMIT = 64, 64 * 12
@@ -51,14 +51,16 @@ MAX_EXACT = 2**24  # float32 holds every whole number up to here
 
 @dataclass(frozen=True)
 class Layer:
-    """y = clip(⌊(w ∗ x + b) · 2^−shift + ½⌋, low, high), ∗ a correlation with 3×3 taps.
+    """y = clip(⌊(w ∗ x + v · z + b) · 2^−shift + ½⌋, low, high), ∗ a correlation with 3×3 taps, z inputs that are seen
+    at the position only.
 
-    weights: whole numbers float32 [O, I, 3, 3]; bias float64 [O, 5], its product with what is known about a file is
-    rounded. low, high float32 [O, 1]. gated: the second half of the outputs, 0 … HIDDEN_UNIT, are factors of the first
-    half, ⌊y · factor / HIDDEN_UNIT + ½⌋: filters that are turned on and off by what is around.
+    weights w: whole numbers float32 [O, I, 3, 3], centre v: [O, K]; bias b: float64 [O, 5], its product with what is
+    known about a file is rounded. low, high float32 [O, 1]. gated: the second half of the outputs, 0 … HIDDEN_UNIT, are
+    factors of the first half, ⌊y · factor / HIDDEN_UNIT + ½⌋: filters that are turned on and off by what is around.
     """
 
     weights: np.ndarray
+    centre: np.ndarray
     bias: np.ndarray
     shift: int
     low: np.ndarray
@@ -82,7 +84,7 @@ class Network:
     @property
     def reach(self) -> int:
         """Blocks that its surroundings reach to on every side; 0 where it does not look at them."""
-        return max(r for _, r in SURROUNDINGS) if self.layers[0].weights.shape[1] > self.n_inputs else 0
+        return max(r for _, r in SURROUNDINGS) if self.layers[0].centre.size else 0
 
     @property
     def margin(self) -> int:
@@ -92,7 +94,7 @@ class Network:
     @property
     def macs(self) -> float:
         """Multiply-accumulates per sample."""
-        return sum(layer.weights.size for layer in self.layers) / self.block**2
+        return sum(layer.weights.size + layer.centre.size for layer in self.layers) / self.block**2
 
 
 @functools.cache
@@ -110,14 +112,18 @@ def from_arrays(stored: dict[str, np.ndarray]) -> Network:
     limit = INPUT_LIMIT
     for i, (shift, signed) in enumerate(zip(stored["shifts"], stored["signed"], strict=True)):
         weights, bias = stored[f"weights_{i}"].astype(np.float32), stored[f"bias_{i}"].astype(np.float64)
-        largest = np.abs(weights.astype(np.float64)).sum((1, 2, 3)) * limit + bias_bound(bias)
+        centre = np.zeros((len(bias), 0), np.float32)
+        if i == 0 and "surroundings" in stored:
+            centre = stored["surroundings"].astype(np.float32)
+        taps = np.concatenate([weights.reshape(len(bias), -1), centre], 1)
+        largest = np.abs(taps.astype(np.float64)).sum(1) * limit + bias_bound(bias)
         assert largest.max() < MAX_EXACT, f"sums up to {largest.max():.0f}, more than float32 holds exactly"
         last = len(stored["shifts"]) - 1
         limit = HIDDEN_LIMIT if i < last else OUTPUT_LIMIT
         both, gated = np.arange(len(bias))[:, None] < signed, i == last - 1
         low = np.where(both, -limit, 0).astype(np.float32)
         high = np.where(both | (not gated), limit, HIDDEN_UNIT).astype(np.float32)
-        layers.append(Layer(weights, bias, int(shift), low, high, gated))
+        layers.append(Layer(weights, centre, bias, int(shift), low, high, gated))
     block = int(stored["block"])
     return Network(block, tuple(layers), times=isqrt(len(layers[-1].weights) // 3) // block)
 
@@ -134,23 +140,29 @@ def arrays(
     *,
     shifts: Sequence[int],
     signed: Sequence[int],
+    surroundings: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """What a network's file holds: int16 weights_i [O, I, 3, 3], float32 bias_i [O, 5], and by layer int16 shifts and
-    signed, the number of first units that pass both signs on; int16 block. The last layer but one is gated."""
+    signed, the number of first units that pass both signs on; int16 block; with surroundings the first layer's weights
+    of them, int16 [O, 3]. The last layer but one is gated."""
     stored = {k: np.array(v, np.int16) for k, v in (("block", block), ("shifts", shifts), ("signed", signed))}
     for i, (w, b) in enumerate(zip(weights, bias, strict=True)):
         stored[f"weights_{i}"] = w.astype(np.int16)
         stored[f"bias_{i}"] = b.astype(np.float32)
+    if surroundings is not None:
+        stored["surroundings"] = surroundings.astype(np.int16)
     return stored
 
 
 def digest(stored: dict[str, np.ndarray]) -> str:
     """SHA-256 of block, shifts and signed as little-endian int16, then weights int16 and bias float32 of layer after
-    layer."""
+    layer, then surroundings where there are."""
     h = hashlib.sha256()
     for name in ("block", "shifts", "signed"):
         h.update(np.ascontiguousarray(stored[name], "<i2").tobytes())
     for i in range(len(stored["shifts"])):
         h.update(np.ascontiguousarray(stored[f"weights_{i}"], "<i2").tobytes())
         h.update(np.ascontiguousarray(stored[f"bias_{i}"], "<f4").tobytes())
+    if "surroundings" in stored:
+        h.update(np.ascontiguousarray(stored["surroundings"], "<i2").tobytes())
     return h.hexdigest()
