@@ -269,6 +269,11 @@ def test_info_without_a_file_lists_every_prior_of_the_package(capsys: pytest.Cap
     folder = Path(inrcodec.__file__).parent / "priors"
     assert {own["file"]: own["bytes"] for own in listed} == {p.name: p.stat().st_size for p in folder.glob("*.npz")}
     assert all(len(own["sha256"]) == 64 and own["parameters"] > 1000 for own in listed)
+    for own in listed:
+        if own["file"].startswith("synthesis_"):
+            with np.load(folder / own["file"]) as stored:
+                sizes = [stored[k].size for k in stored.files if k not in ("block", "shifts", "signed")]
+            assert own["parameters"] == sum(sizes)
     assert sum(own["bytes"] for own in listed) <= 2**21
     assert run_command(command, ["prior", "info"]) == 0
     text = capsys.readouterr().out
