@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from PIL import Image
 
 from inrcodec.entropy.learned import N_FEATURES
@@ -38,6 +39,14 @@ def head(codings: list[Coding]) -> bytes:
 
 def same(a: Record, b: Record) -> bool:
     return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in ("features", "places", "symbols", "odd"))
+
+
+def decompressed(frame: bytes) -> bytes | None:
+    """What zstd itself makes of it."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(frame)
+    except zstandard.ZstdError:
+        return None
 
 
 def test_a_record_comes_back_and_depends_on_its_coding_alone(codings: list[Coding], packed: list[bytes]) -> None:
@@ -76,16 +85,19 @@ def test_a_file_is_read_up_to_what_is_cut_off_or_damaged(head: bytes, packed: li
         records = read_records(file, mark)
         assert len(records) == sum(end <= n for end in ends[1:])
         assert file.tell() == (ends[len(records)] if n >= len(head) else 0)
-    noticed = 0
+    content = zstandard.ZstdDecompressor().decompress(packed[1][4:])
+    unharmed = 0
     for at in range(ends[1], ends[2], 5):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << at % 8
         file = io.BytesIO(damaged)
         records = read_records(file, mark)
-        noticed += len(records) == 1 and file.tell() == ends[1]
-        assert len(records) in (1, 3), at  # zstd ignores a bit of a frame's head
+        # zstd ignores some bits, and others say the same in another way: matches from one or another equal place
+        harmless = decompressed(bytes(damaged[ends[1] + 4 : ends[2]])) == content and at >= ends[1] + 4
+        assert (len(records), file.tell()) == ((3, ends[3]) if harmless else (1, ends[1])), at
+        unharmed += harmless
         assert all(same(found, unpack_record(data)) for found, data in zip(records, packed, strict=False))
-    assert noticed >= len(range(ends[1], ends[2], 5)) - 1
+    assert unharmed < 0.02 * len(range(ends[1], ends[2], 5))
 
 
 def test_files_of_others_are_refused(
