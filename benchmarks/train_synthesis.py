@@ -201,28 +201,27 @@ def gains(net: Net, held: list[dict[str, np.ndarray]]) -> list[float]:
 def whole_numbers(net: Net) -> dict[str, np.ndarray]:
     """The network as its file holds it: every layer as fine as sums that float32 holds exactly allow. The last layer of
     a synthesis network leaves room for the deltas of files."""
-    weights, biases, shifts = [], [], []
-    centre = None if net.centre is None else net.centre.weight.detach().double().numpy()[..., 0, 0]
+    weights, centres, biases, shifts = [], [], [], []
     for i, (layer, bias) in enumerate(zip(net.layers, net.biases, strict=True)):
         w, b = (t.detach().double().numpy() for t in (layer.weight, bias))
         if i == len(net.layers) - 1:
             w[:, net.filters :] *= HIDDEN_UNIT / INPUT_UNIT  # what the input is a whole number of
         unit, limit = (INPUT_UNIT, INPUT_LIMIT) if i == 0 else (HIDDEN_UNIT, HIDDEN_LIMIT)
         out = HIDDEN_UNIT if i < len(net.layers) - 1 else OUTPUT_UNIT
-        flat = w.reshape(len(w), -1)
-        if i == 0 and centre is not None:
-            flat = np.concatenate([flat, centre], 1)
-        bits = 15 - int(np.ceil(np.log2(np.abs(flat).max())))
+        taps, n = w.reshape(len(w), -1), w[0].size
+        if layer is net.first and net.centre is not None:
+            taps = np.concatenate([taps, net.centre.weight.detach().double().numpy()[..., 0, 0]], 1)
+        bits = 15 - int(np.ceil(np.log2(np.abs(taps).max())))
         most = MAX_EXACT * (ROOM if layer is net.third and net.times == 1 else 1)
-        while (np.abs(np.rint(flat * 2**bits)).sum(1) * limit + bias_bound(b * unit * 2**bits)).max() >= most:
+        while (np.abs(np.rint(taps * 2**bits)).sum(1) * limit + bias_bound(b * unit * 2**bits)).max() >= most:
             bits -= 1
-        if i == 0 and centre is not None:
-            centre = np.rint(centre * 2**bits)
-        weights.append(np.rint(w * 2**bits))
+        whole = np.rint(taps * 2**bits)
+        weights.append(whole[:, :n].reshape(w.shape))
+        centres.append(whole[:, n:])
         biases.append(b * unit * 2**bits)
         shifts.append(bits + round(np.log2(unit / out)))
     signed = (net.signed, net.filters, len(net.third.weight))
-    return arrays(BLOCK, weights, biases, shifts=shifts, signed=signed, surroundings=centre)
+    return arrays(BLOCK, weights, biases, shifts=shifts, signed=signed, surroundings=centres[0])
 
 
 def released(number: int) -> Net:
@@ -235,7 +234,7 @@ def released(number: int) -> Net:
         for i, (found, layer, bias) in enumerate(zip(stored.layers, net.layers, net.biases, strict=True)):
             scale = 2.0**-found.shift * units[i] / (HIDDEN_UNIT if i < 2 else OUTPUT_UNIT)
             layer.weight.copy_(torch.from_numpy(found.weights * scale))
-            if i == 0 and net.centre is not None:
+            if found.centre.size and net.centre is not None:
                 net.centre.weight.copy_(torch.from_numpy(found.centre * scale)[..., None, None])
             if i == 2:
                 layer.weight[:, net.filters :] *= INPUT_UNIT / HIDDEN_UNIT

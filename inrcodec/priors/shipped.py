@@ -36,7 +36,7 @@ def shipped() -> list[dict[str, Any]]:
     tunes = {tuning.synthesis: f", --tune {name}" for name, tuning in TUNINGS.items()}
     for number, digest in synthesis.SHA256.items():
         network = synthesis.network(number)
-        n = sum(layer.weights.size + layer.centre.size + layer.bias.size for layer in network.layers)
+        n = sum(layer.taps.size + layer.bias.size for layer in network.layers)
         kind = "synthesis" if network.times == 1 else "detail"
         purpose = f"{kind} network {number} of the cosine field{tunes.get(number, '')}"
         found.append(_facts(f"synthesis_{number}.npz", "image", purpose, n, digest))

@@ -67,6 +67,11 @@ class Layer:
     high: np.ndarray
     gated: bool
 
+    @property
+    def taps(self) -> np.ndarray:
+        """All that an output's inputs are multiplied with, float32 [O, 9 · I + K]."""
+        return np.concatenate([self.weights.reshape(len(self.weights), -1), self.centre], 1)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -94,7 +99,7 @@ class Network:
     @property
     def macs(self) -> float:
         """Multiply-accumulates per sample."""
-        return sum(layer.weights.size + layer.centre.size for layer in self.layers) / self.block**2
+        return sum(layer.taps.size for layer in self.layers) / self.block**2
 
 
 @functools.cache
@@ -115,15 +120,14 @@ def from_arrays(stored: dict[str, np.ndarray]) -> Network:
         centre = np.zeros((len(bias), 0), np.float32)
         if i == 0 and "surroundings" in stored:
             centre = stored["surroundings"].astype(np.float32)
-        taps = np.concatenate([weights.reshape(len(bias), -1), centre], 1)
-        largest = np.abs(taps.astype(np.float64)).sum(1) * limit + bias_bound(bias)
-        assert largest.max() < MAX_EXACT, f"sums up to {largest.max():.0f}, more than float32 holds exactly"
-        last = len(stored["shifts"]) - 1
+        largest_input, last = limit, len(stored["shifts"]) - 1
         limit = HIDDEN_LIMIT if i < last else OUTPUT_LIMIT
         both, gated = np.arange(len(bias))[:, None] < signed, i == last - 1
         low = np.where(both, -limit, 0).astype(np.float32)
         high = np.where(both | (not gated), limit, HIDDEN_UNIT).astype(np.float32)
-        layers.append(Layer(weights, centre, bias, int(shift), low, high, gated))
+        layers.append(layer := Layer(weights, centre, bias, int(shift), low, high, gated))
+        largest = np.abs(layer.taps).sum(1, dtype=np.float64) * largest_input + bias_bound(bias)
+        assert largest.max() < MAX_EXACT, f"sums up to {largest.max():.0f}, more than float32 holds exactly"
     block = int(stored["block"])
     return Network(block, tuple(layers), times=isqrt(len(layers[-1].weights) // 3) // block)
 
@@ -140,16 +144,16 @@ def arrays(
     *,
     shifts: Sequence[int],
     signed: Sequence[int],
-    surroundings: np.ndarray | None = None,
+    surroundings: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """What a network's file holds: int16 weights_i [O, I, 3, 3], float32 bias_i [O, 5], and by layer int16 shifts and
-    signed, the number of first units that pass both signs on; int16 block; with surroundings the first layer's weights
-    of them, int16 [O, 3]. The last layer but one is gated."""
+    signed, the number of first units that pass both signs on; int16 block; the first layer's weights of surroundings,
+    int16 [O, 3], unless it has none, [O, 0]. The last layer but one is gated."""
     stored = {k: np.array(v, np.int16) for k, v in (("block", block), ("shifts", shifts), ("signed", signed))}
     for i, (w, b) in enumerate(zip(weights, bias, strict=True)):
         stored[f"weights_{i}"] = w.astype(np.int16)
         stored[f"bias_{i}"] = b.astype(np.float32)
-    if surroundings is not None:
+    if surroundings.size:
         stored["surroundings"] = surroundings.astype(np.int16)
     return stored
 
