@@ -36,19 +36,24 @@ LADDER = (20.0, 40.0, 55.0, 70.0, 80.0, 88.0)
 
 def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
     """What to patch for the codec with one tool changed, by the name of the change."""
+    no_shifts = patch.object(context, "best_shifts", lambda codes, *_, **__: np.zeros(codes.shape[:3], np.int8))
+    no_deltas = patch.object(cosine, "MIN_DELTA_SAMPLES", 2**60)
+    plain_signs = patch.object(networks, "sign_network", _without_opinion)
     return {
         SHIPPED: [],
-        "plain signs": [patch.object(networks, "sign_network", _without_opinion)],
+        "plain signs": [plain_signs],
         "no synthesis network": [_tuned(tune, synthesis=0)],
-        "no shifts": [patch.object(context, "best_shifts", lambda codes, *_, **__: np.zeros(codes.shape[:3], np.int8))],
-        "no deltas": [patch.object(cosine, "MIN_DELTA_SAMPLES", 2**60)],
+        "no shifts": [no_shifts],
+        "no deltas": [no_deltas],
         "six looks at that network": [patch.object(cosine, "LOOKS", 6)],
         "codes blind to that network": [_tuned(tune, heed=False)],
         "cells of 16 samples": [patch.object(sizes, "SIZES", ())],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
         "no masking": [_tuned(tune, masking=False)],
+        "dependent codes and no more": [_tuned(tune, heed=False), no_deltas, no_shifts],
         "codes alone": [_tuned(tune, dependent=False)],
+        "codes alone and plain signs": [_tuned(tune, dependent=False), plain_signs],
         "codes alone under sums of neighbours": [
             _tuned(tune, dependent=False),
             *(patch.object(module, "tile_kind", _without_learning) for module in (context, quantize, range_coder)),

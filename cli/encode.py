@@ -123,8 +123,8 @@ class _Encode(click.Command):
     default=EncodeSettings.effort,
     show_default=True,
     help="What is tried on a file, to be smaller at equal quality: 1 quick, without the synthesis network; 2 quick;"
-    " 3 to 6 all tools, on cells of a likely size; 7 and 8 the best of 5 and of 10 sizes (sounds, arrays: fewer); 9"
-    " everything: cells that are not square too. At the same -q more effort may be better and larger.",
+    " 3 to 6 (the same) all tools, on cells of a likely size; 7 and 8 the best of 5 and of 10 sizes (sounds, arrays:"
+    " fewer); 9 everything: cells that are not square too. At the same -q more effort may be better and larger.",
 )
 @click.option(
     "--time-limit",

@@ -20,7 +20,8 @@ from .trial import Candidate, Trial
 __all__ = ["Search", "rungs"]
 
 ROUNDS_OF_ALL = 3  # effort 9 goes through its stages so often at most, while they find something
-SOLVING_TRIALS = 5  # about what meeting a target a second time takes
+SOLVING_TRIALS = 5  # about what meeting a target takes
+FINISHING = 0.5  # of a trial: the file is coded and verified in the end; and some rivals take longer than others
 # Times that a picture's first file takes, in those of effort 1: measured 1.3 (.8 to 1.7) and 5 (3 to 6.2)
 TIMES_PLAIN, TIMES_DEPENDENT = 2.0, 6.0
 
@@ -123,23 +124,25 @@ class Search:
             key = (rival.name, rival.grid, best.trial.field.spec.synthesis)
             if key in self._tried:
                 continue
-            if cut := self._out_of_time():
-                self.cut = True
+            if not rival.quick and (cut := self._out_of_time()):
                 break
-            self._tried.add(key)
             now = self._n_trials
             self.on_step(
                 Progress(stage.name, now, now + len(rivals) - i + n_later, best.trial.quality_db, n_bytes=best.n_bytes)
             )
             started = time.monotonic()
-            n_tried += 1
             candidate = rival.make()
+            if candidate is not None and rival.quick and (cut := self._out_of_time()):
+                break
+            self._tried.add(key)
+            n_tried += 1
             if candidate is None:
                 continue
             scored = self._scored(self._trial(candidate, best.trial.step))
             if self._cost(scored) < self._cost(best):
                 best, choice = scored, rival.name
             self._trial_s = time.monotonic() - started
+        self.cut |= cut
         if n_tried or cut:
             gain = (self._cost(before) - self._cost(best)) / (BIT * 8 * before.n_bytes) if n_tried else None
             self.on_step(
@@ -154,7 +157,7 @@ class Search:
         """Whether one more trial could end after the time limit, with what still has to follow it."""
         if self.settings.time_limit_s is None:
             return False
-        trials = 2 + (SOLVING_TRIALS if self._has_target else 0)  # one more: the file is coded and verified in the end
+        trials = 1 + FINISHING + (SOLVING_TRIALS if self._has_target else 0)
         return time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
 
     def _scored(self, trial: Trial) -> _Scored:
@@ -178,6 +181,11 @@ class Search:
     def _has_target(self) -> bool:
         return self.settings.psnr_db is not None or target_bytes(self.signal.meta, self.settings) is not None
 
+    @property
+    def _expected(self) -> int:
+        """Trials of a search for a target, the first of which are over; an estimate."""
+        return max(SOLVING_TRIALS, self._n_trials + 1)
+
     def _meet(self, candidate: Candidate, step: float) -> Trial:
         """At the step that meets the target, looked for from `step` on; at `step` itself where none is given."""
         settings = self.settings
@@ -191,12 +199,12 @@ class Search:
 
         def quality(step: float) -> float:
             found = at(step).quality_db
-            self.on_step(Progress("search", self._n_trials, 0, found))
+            self.on_step(Progress("search", self._n_trials, self._expected, found))
             return found
 
         def size(step: float) -> int:
             n = self.n_bytes(at(step).stream)
-            self.on_step(Progress("search", self._n_trials, 0, n_bytes=n))
+            self.on_step(Progress("search", self._n_trials, self._expected, n_bytes=n))
             return n
 
         if settings.psnr_db is not None:

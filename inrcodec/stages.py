@@ -25,12 +25,13 @@ MORE_LOOKS = 6  # of Fitted.looks
 @dataclass(frozen=True)
 class Rival:
     """An alternative to the best candidate so far, made only when its turn comes; None where a quick look at it says
-    that it is not worth a trial. name: the same for rivals that are the same under one network; grid: on which they
-    are, where that is not their name and matters."""
+    that it is not worth a trial; quick: such a look, for which there is always time. name: the same for rivals that are
+    the same under one network; grid: on which they are, where that is not their name and matters."""
 
     name: str
     make: Callable[[], Candidate | None]
     grid: str = ""
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _network(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
             return None
         return plain
 
-    return (Rival("off", without),)
+    return (Rival("chosen", without, quick=settings.effort < 7),)
 
 
 def _cells(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
@@ -133,7 +134,7 @@ def _looks(best: Trial, settings: EncodeSettings) -> Sequence[Rival]:
 # trial so far, and one line here; its family has `distortion`.
 STAGES = {
     "cosine": (
-        Stage("network", 2, _network),
+        Stage("without the network", 2, _network),
         Stage("cells", 7, _cells),
         Stage("shape", 9, _shape),
         Stage("looks", 7, _looks),

@@ -92,7 +92,7 @@ def test_codes_and_pixels_are_the_same_on_every_processor_and_thread_count(
             assert hashlib.sha256(b"".join(p for p in stream.payloads if p is not None)).hexdigest() == again
 
 
-# the context and sign networks' classes, the synthesis network's answers, and a matrix product in plain floating point
+# the context and sign networks' classes, the synthesis network's answers, and the context network in floating point
 NETWORKS = """
 import hashlib, json
 import numpy as np
@@ -113,7 +113,9 @@ place = rng.integers(0, 1536, 4000)
 classes += signs.classes(known, place, rng.integers(1, 5, 4000))
 picture = rng.integers(-700, 700, (3, 64, 96)).astype(np.float32)
 residuals = [convolve(network(number), facts(0.05, 112)[1:], picture) for number in SHA256]
-inexact = (net.weights[0] / np.float32(3)) @ (features.reshape(N_FEATURES, -1) / np.float32(7))
+inexact = features.reshape(N_FEATURES, -1) / np.float32(7)
+for layer in net.weights:
+    inexact = np.maximum((layer / np.float32(3)) @ inexact, 0)
 print(json.dumps([hashlib.sha256(b"".join(x.tobytes() for x in some)).hexdigest()
                   for some in (classes, residuals, [inexact])]))
 """

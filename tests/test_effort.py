@@ -17,7 +17,7 @@ from PIL import Image
 import inrcodec
 from inrcodec import api, codec
 from inrcodec import effort as effort_module
-from inrcodec.effort import BIT
+from inrcodec.effort import BIT, FINISHING
 from inrcodec.entropy.dependent import HALF_STEP
 from inrcodec.errors import TargetError
 from inrcodec.fields import make_field, sizes
@@ -148,10 +148,16 @@ def test_nothing_is_said_of_time_that_nothing_needed(monkeypatch: pytest.MonkeyP
     signal = api.as_signal(COFFEE[:32, :40])
     enough = api.encode_signal(signal, replace(settings, time_limit_s=1e6))
     n_trials, now[0] = now[0], 0.0
-    just = api.encode_signal(signal, replace(settings, time_limit_s=n_trials + 1))  # one more, to code and verify
+    just = api.encode_signal(signal, replace(settings, time_limit_s=n_trials + FINISHING))
     assert (just.data, just.whole, enough.whole) == (enough.data, True, True)
     now[0] = 0.0
     assert not api.encode_signal(signal, replace(settings, time_limit_s=n_trials - 1)).whole
+
+
+def test_there_is_time_to_look_whether_the_network_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_of_trials(monkeypatch, effort=5)
+    made = api.encode_signal(api.as_signal(COFFEE), EncodeSettings(quality=60, tune="psnr", time_limit_s=1.1))
+    assert (made.data, made.whole) == (encoded(5), True)
 
 
 def test_it_is_said_that_there_was_no_time_for_all_iterations(cli: Cli) -> None:
@@ -178,7 +184,7 @@ def test_the_first_file_and_its_looks_are_told_with_and_without_a_target(cli: Cl
     assert way[0] < way[-1]
     assert 0 < int(found[3]) < 50
     assert (found[4] is None) == options.startswith("-q")
-    assert any(line.startswith("a.png: network: nothing better: ") for line in said)
+    assert any(line.startswith("a.png: without the network: nothing better: ") for line in said)
 
 
 def test_a_target_that_only_the_quick_file_meets_is_met_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
