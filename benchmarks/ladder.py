@@ -28,7 +28,7 @@ from inrcodec.fields import cosine, sizes, steps
 from inrcodec.peers import ours, peer
 from inrcodec.priors import networks
 from inrcodec.priors.signs import sign_network
-from inrcodec.stream import TensorLayout
+from inrcodec.stream import EQUAL, TensorLayout
 
 SHIPPED = "as shipped"
 LADDER = (20.0, 40.0, 55.0, 70.0, 80.0, 88.0)
@@ -50,6 +50,7 @@ def changes(tune: str) -> dict[str, list[AbstractContextManager[object]]]:
         "cells of 16 samples": [patch.object(sizes, "SIZES", ())],
         "fixed colour axes": [patch.object(cosine, "fit_rotation", lambda *_: ())],
         "one step for all frequencies": [_tuned(tune, slope=0)],
+        "one step for all colours": [_tuned(tune, second=EQUAL)],
         "no masking": [_tuned(tune, masking=False)],
         "dependent codes and no more": [_tuned(tune, heed=False), no_deltas, no_shifts],
         "codes alone": [_tuned(tune, dependent=False)],

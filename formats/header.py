@@ -12,7 +12,17 @@ from inrcodec.formats.strict import float_bits, float_of, integer, named, pack_v
 from inrcodec.cost import mlp_parameters, n_knots
 from inrcodec.errors import FormatError
 from inrcodec.signals import SAMPLE_TYPES, SignalMeta
-from inrcodec.stream import MAX_MDB, MAX_SEGMENTS, MAX_SPLITS, SMALLEST_LEAF, FieldSpec, Header, Quantiser
+from inrcodec.stream import (
+    EQUAL,
+    MAX_MDB,
+    MAX_SECOND,
+    MAX_SEGMENTS,
+    MAX_SPLITS,
+    SMALLEST_LEAF,
+    FieldSpec,
+    Header,
+    Quantiser,
+)
 
 __all__ = ["MAX_HEADER_BYTES", "VERSION", "pack_header", "unpack_header"]
 
@@ -47,7 +57,7 @@ def pack_header(header: Header) -> bytes:
             if f.body == "cosine"
             else [f.width, f.depth, f.omega, f.features, f.seed, f.connections, f.segments, f.prior, f.kept]
         ),
-        [list(q.steps), q.slope, *q.shrink],
+        [list(q.steps), q.slope, *q.shrink] + ([q.second] if q.second != EQUAL else []),
         [CODERS[header.coder], header.table_set],
         list(header.levels),
     ]
@@ -81,7 +91,10 @@ def _header(values: Any) -> Header:
         raise FormatError("segments in more than one cell")
     if field.kept > mlp_parameters(field, len(meta.shape), meta.channels):
         raise FormatError(f"{field.kept} weights kept of a network that has fewer")
-    steps, slope, one, more = quantiser
+    steps, slope, one, more, *second = quantiser
+    coloured = field.body == "cosine" and meta.kind == "image" and meta.channels >= 3
+    if len(second) > coloured:
+        raise FormatError("steps of a second colour where there are no colours")
     if type(steps) is not list or len(steps) != n_groups(field):
         raise FormatError(f"quantiser steps, wanted {n_groups(field)}")
     coder_id, table_set = coder
@@ -102,6 +115,7 @@ def _header(values: Any) -> Header:
             tuple(integer(s, 1, 2**32 - 1, "step") for s in steps),
             integer(slope, 0, 1023, "slope"),
             (integer(one, -31, 31, "shrink"), integer(more, -31, 31, "shrink")),
+            *(integer(s, 1, MAX_SECOND, "second colour's steps") for s in second),
         ),
         coder=name,
         table_set=table_set,

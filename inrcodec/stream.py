@@ -22,8 +22,10 @@ __all__ = [
     "Quantiser",
     "Stream",
     "TensorLayout",
+    "EQUAL",
     "MAX_CODE",
     "MAX_MDB",
+    "MAX_SECOND",
     "MAX_SEGMENTS",
     "MAX_SPLITS",
     "SMALLEST_LEAF",
@@ -39,6 +41,7 @@ MAX_SEGMENTS = 4096  # of a label map
 MAX_SPLITS = 10  # levels of halves of a cell
 SMALLEST_LEAF = 16  # samples of what it is cut into, at least: bounds the work that few bytes can ask for
 STEP_UNIT = 2.0**-24  # Quantiser.steps count these
+EQUAL, MAX_SECOND = 16, 255  # Quantiser.second: all channels have the same steps; at most
 TILE_CELLS = {1: 64, 2: 64, 3: 16}  # cells per axis that share adaptive state and a byte range, by axes
 
 
@@ -72,11 +75,13 @@ class FieldSpec:
 class Quantiser:
     """steps: in STEP_UNIT, one per parameter group of the field. slope: γ in 1/16, of steps that grow with
     frequency. shrink: reconstruction moves |code| = 1, and |code| >= 2, towards zero by this many 1/64 steps
-    (away from it, where negative); of dependent heads, half steps."""
+    (away from it, where negative); of dependent heads, half steps. second: steps of a picture's second channel are so
+    many sixteenths of the others'."""
 
     steps: tuple[int, ...]
     slope: int = 0
     shrink: tuple[int, ...] = (0, 0)
+    second: int = EQUAL
 
 
 @dataclass(frozen=True)

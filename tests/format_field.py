@@ -152,7 +152,7 @@ def split(borders: list[int], flags: np.ndarray) -> tuple[list[list[int]], dict[
 def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callable[[Sequence[float]], list[float]]:
     """§8, §9 and §11.1: values of all channels at any position, before §11.2, for an output of that scale"""
     length = struct.unpack_from("<I", data, 8)[0]
-    _, _, signal, m, field, (steps, slope, one, more), _, _ = msgpack.unpackb(data[18 : 16 + length])
+    _, _, signal, m, field, (steps, slope, one, more, *second), _, _ = msgpack.unpackb(data[18 : 16 + length])
     kind, shape, channels, _, colour = signal[:5]
     q, d = steps[0] / 2**24, len(shape)
     borders = [[c * n // k for c in range(k + 1)] for n, k in zip(shape, m, strict=True)]
@@ -203,7 +203,7 @@ def field_of(data: bytes, codes: list[np.ndarray], scale: float = 1.0) -> Callab
             for c in range(channels):
                 code = int(heads[(c, *(head_of[u[0], cell[0]] if splits else (*u, *cell)))])
                 size = abs(code) - (one / 64 if abs(code) == 1 else more / 64 if code else 0)
-                y[c] += math.copysign(size, code) * weight
+                y[c] += math.copysign(size, code) * weight * (second[0] / 16 if second and c == 1 else 1)
                 if corrected and c < (3 if colour in (3, 4) else 1):
                     y[c] += correction(c, tuple(u), cell) * math.prod(v for _, v in picked)
         if pitch:

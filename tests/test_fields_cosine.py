@@ -10,15 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import inrcodec
 from inrcodec import api
 from inrcodec.cost import SYNTHESIS_MACS, macs_per_sample
 from inrcodec.fields import axis
 from inrcodec.fields.axis import CosineAxis, SplineAxis, functions_at
+from inrcodec.fields.bases import Splines
 from inrcodec.fields.cosine import CosineField
+from inrcodec.fields.steps import StepSizes
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
 from inrcodec.settings import EncodeSettings
 from inrcodec.signals import SignalMeta
+from inrcodec.stream import Quantiser
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NUMBER = TUNINGS["psnr"].synthesis
@@ -160,3 +164,22 @@ def test_cost_of_the_default_grid_is_worked_by_hand() -> None:
 def test_a_photo_comes_back_better_than_the_quality_promises(name: str) -> None:
     data = api.encode(SAMPLES / name, quality=90, tune="psnr")
     assert api.open(data).header.quality_mdb > 38_000  # a step of 6.1/255 alone gives about 43 dB in smooth regions
+
+
+@pytest.mark.parametrize(
+    ("channels", "tune", "expected"),
+    [(3, "perceptual", 24), (4, "perceptual", 24), (3, "psnr", 16), (1, "perceptual", 16), (2, "perceptual", 16)],
+)
+def test_eyes_get_coarser_steps_of_the_second_colour(channels: int, tune: str, expected: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, channels)).astype(np.uint8)
+    quantiser = inrcodec.open(inrcodec.encode(noise, tune=tune, effort=1)).header.quantiser
+    assert quantiser.second == expected
+
+
+def test_steps_of_the_second_colour_alone_are_so_many_sixteenths() -> None:
+    grid = Grid.uniform((32, 48), (2, 3))
+    splines = Splines([SplineAxis(n, 32) for n in grid.shape])
+    plain, coarser = (StepSizes(grid, splines, 4).of_heads(Quantiser((2**16,), 112, (0, 0), s)) for s in (16, 24))
+    assert (plain == plain[:1]).all()
+    assert (coarser[1] == 1.5 * plain[1]).all()
+    assert (coarser[[0, 2, 3]] == plain[[0, 2, 3]]).all()

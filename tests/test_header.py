@@ -95,6 +95,14 @@ def changed(header: Header, path: tuple[int, ...], value: object) -> bytes:
         (GRAY, (5, 1), 1024),
         (GRAY, (5, 2), 32),
         (GRAY, (5, 3), -32),
+        (COLOUR, (5, 4), 0),  # steps of the second colour
+        (COLOUR, (5, 4), 16),  # as those of the others, which is not told
+        (COLOUR, (5, 4), 256),
+        (COLOUR, (5, 4), [24]),
+        (COLOUR, (5,), [[65536], 112, -6, 5, 24, 24]),
+        (GRAY, (5,), [[65536], 0, 0, 0, 24]),  # there is no second one
+        (SOUND, (5,), [[7], 32, 3, 2, 24]),
+        (NETWORKS, (5,), [[1, 2, 3, 4, 5, 6, 7], 0, 0, 0, 24]),
         (VOLUME, (7,), [5, 3]),
         (VOLUME, (7,), [3, 3]),
         (VOLUME, (7,), [0]),

@@ -65,6 +65,7 @@ COLOUR = replace(
         dependent=True,
         deltas=True,
     ),
+    quantiser=Quantiser((65536,), 112, (-6, 5), 24),
 )
 
 

@@ -19,7 +19,7 @@ from ..parallel import in_threads
 from ..quantize import BIT, LARGEST_KNOT, ROUNDS, rate_optimal, reconsidered, to_codes
 from ..settings import EncodeSettings
 from ..signals import SignalMeta
-from ..stream import MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
+from ..stream import EQUAL, MAX_SPLITS, STEP_UNIT, FieldSpec, Quantiser, TensorLayout
 from . import deltas, synthesis
 from .axis import SplineAxis
 from .base import Field, OnStep, Progress
@@ -68,7 +68,7 @@ class CosineField(Field):
         self._cosines = Cosines(grid)
         self._splines = Splines([SplineAxis(n, p) for n, p in zip(signal.shape, spec.pitch, strict=bool(spec.pitch))])
         self._rotation = rotation(signal, spec.rotation)
-        self._step_sizes = StepSizes(grid, self._splines)
+        self._step_sizes = StepSizes(grid, self._splines, signal.channels)
         self._correction = Correction(spec, signal, grid, self._cosines, self._splines)
 
     @classmethod
@@ -162,7 +162,8 @@ class CosineField(Field):
     def quantiser(self, fitted: Fitted, step: float) -> Quantiser:
         units = min(max(round(step / STEP_UNIT), 1), 2**32 - 1)
         shrink = SHRINK_DEPENDENT if self.spec.dependent else fitted.tuning.shrink
-        return Quantiser((units,), fitted.tuning.slope, shrink)
+        second = fitted.tuning.second if self.signal.colour in ("rgb", "rgb+alpha") else EQUAL
+        return Quantiser((units,), fitted.tuning.slope, shrink, second)
 
     def suited_cells(self, fitted: Fitted, quantiser: Quantiser) -> tuple[int, ...]:
         """Cells per axis that suit these samples at this quantiser."""
@@ -270,8 +271,8 @@ class CosineField(Field):
             at = tuple(slice(*span) for span in spans)
             return np.asarray(fitted.samples[at] - self._smooth_at(weights, centres(spans)))
 
-        # an error counts in the steps of its own frequency: those of a band in one mean
-        relative = (self._step_sizes.of_heads(quantiser) / weights.facts[0])[..., 0, 0] ** -2.0
+        # an error counts in the first colour's steps of its own frequency: those of a band in one mean
+        relative = (self._step_sizes.of_heads(quantiser)[0] / weights.facts[0])[..., 0, 0] ** -2.0
         shares = [deltas.band_shares((np.arange(m) + 0.5) / m) for m in self.grid.largest]
         worth = np.einsum("au,bv,uv->ab", *shares, relative) / np.multiply.outer(*(s.sum(1) for s in shares))
         strips = correction.strips([(0, n) for n in self.signal.shape])
@@ -369,7 +370,7 @@ class CosineField(Field):
             at, unit = self._at(run), steps * masking[self._at(run)]
             cells = ((run.start, run.stop), *((0, m) for m in self.grid.cells[1:]))
             answer = self._correction.answer(network, weights, cells)
-            answer /= unit
+            answer /= unit[: len(answer)]
             scaled[at] = self._analyse_samples(fitted.samples, spline, run) / unit
             error = scaled[at] - weights.heads[at] / unit
             before = float(np.square(error).sum())

@@ -60,7 +60,7 @@ def _estimate(
     picture: Picture, detail: Callable[[tuple[Span, ...]], np.ndarray], grid: Grid, quantiser: Quantiser
 ) -> tuple[float, float]:
     """Cost and bits per sample on a grid, by the formula, from pieces of the picture, whose `detail` it is."""
-    steps, cosines = StepSizes(grid, picture.splines), Cosines(grid)
+    steps, cosines = StepSizes(grid, picture.splines, picture.samples.shape[-1]), Cosines(grid)
     unit, factors = steps.of_heads(quantiser), steps.masking(picture.masking)
     cost = bits = n_samples = 0.0
     for cells in _pieces(grid):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..grid import Grid
 from ..quantize import to_codes
-from ..stream import STEP_UNIT, Quantiser
+from ..stream import EQUAL, STEP_UNIT, Quantiser
 from .bases import Splines
 
 __all__ = ["MASKING_UNIT", "SPLINE_STEP", "StepSizes"]
@@ -23,16 +23,18 @@ MASKING_SHARE, MASKING_BOUND, MASKING_UNIT = 0.28, 0.6, 0.25
 class StepSizes:
     """Those of one grid. A head's step is of_heads times masking of its cell."""
 
-    def __init__(self, grid: Grid, splines: Splines) -> None:
-        self._grid, self._splines = grid, splines
+    def __init__(self, grid: Grid, splines: Splines, channels: int) -> None:
+        self._grid, self._splines, self._channels = grid, splines, channels
 
     def of_knots(self, quantiser: Quantiser) -> float:
         # knots are values, heads are orthonormal: over M samples per axis a value weighs √M times as much
         return quantiser.steps[0] * STEP_UNIT * SPLINE_STEP
 
     def of_heads(self, quantiser: Quantiser) -> np.ndarray:
-        """step(u, v), [*frequencies, 1, …]."""
-        return self.at(quantiser, self._frequency)
+        """step(u, v), [C, *frequencies, 1, …]."""
+        factors = np.ones(self._channels)
+        factors[1:2] = quantiser.second / EQUAL
+        return np.multiply.outer(factors, self.at(quantiser, self._frequency))
 
     @staticmethod
     def at(quantiser: Quantiser, r: np.ndarray) -> np.ndarray:

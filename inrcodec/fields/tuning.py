@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..stream import EQUAL
+
 __all__ = ["TUNINGS", "Tuning"]
 
 
@@ -19,6 +21,7 @@ class Tuning:
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
     dependent: bool = True  # quantisation, above QUICK_EFFORT
+    second: int = EQUAL  # steps of the second colour, see Quantiser
     heed: bool = True  # dependent codes are chosen to go with what the network adds to theirs
 
 
@@ -40,5 +43,6 @@ TUNINGS = {
         shrink=(0, 0),
         first_step=0.45,
         synthesis=15,
+        second=24,
     ),
 }
