@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .entropy import regions
 from .entropy.alphabet import n_extra_bits, split
 from .entropy.base import valid_codes
 from .entropy.context import OwnContexts, TileModel, counts_of, networks_of, open_tile, tile_kind
@@ -111,6 +112,24 @@ def _chosen(task: tuple[_Order, Part, np.ndarray, np.ndarray | None]) -> np.ndar
         upper[near] -= excess**2 + price[row, v] > (1 - excess) ** 2 + price[row, v - 1]
         return to_codes(np.copysign(upper, weights))
 
+    modes = regions.modes_of(chosen.shape[3:])
+    if modes is not None and kind == "learned":
+        networks = networks_of(layout.contexts, context_networks)
+        whole, total = regions.padded(chosen), 0
+        for s in regions.ORDER:
+            there = regions.exists(valid_codes(layout, part), chosen.shape, modes, s)
+            v = np.ascontiguousarray(regions.view(whole, s)) * there
+            model = _Magnitudes(v, there, networks.magnitudes, networks.signs, size=s)
+            model.known = None if s == regions.MERGED else regions.brought(2 * total.astype(np.int32), modes, s)
+            stops = Diagonals(v.shape[1:3]).stops(np.abs(v) >= 0.5, 0, model.n_diagonals)
+            model.run(0, model.n_diagonals, stops, choose)
+            total = total + regions.unview(v, s)
+        m, n, r, q = chosen.shape[1:]
+        codes = total[:, :m, :n, :r, :q].astype(np.int32)
+        codes = 2 * np.clip(codes, -(2**20), 2**20)
+        for _ in range(order.rounds):
+            codes = _path(codes, scaled, layout, part, _prices(trade, layout))
+        return codes
     model = _open(chosen, layout, part, kind, splits=splits)
     stops = np.full(layout.channels, layout.n_diagonals)
     if len(layout.frequencies) > 1:  # beyond them, all weights are rounded to 0
@@ -133,6 +152,17 @@ def _reconsidered(task: tuple[TensorLayout, float, Part, np.ndarray, np.ndarray]
 def _path(codes: np.ndarray, scaled: np.ndarray, layout: TensorLayout, part: Part, prices: Prices) -> np.ndarray:
     """The best path through a tile, in the contexts of the codes that it had."""
     weights = np.clip(scaled.astype(np.float32) / np.float32(HALF_STEP), -LARGEST, LARGEST)
+    modes = regions.modes_of(codes.shape[3:])
+    if modes is not None:
+        wide, old, total = regions.padded(weights), regions.padded(codes), 0
+        networks = networks_of(layout.contexts, context_networks)
+        for s in regions.ORDER:
+            there = regions.exists(valid_codes(layout, part), codes.shape, modes, s)
+            known = None if s == regions.MERGED else regions.brought(total, modes, s)
+            w, c = (np.ascontiguousarray(regions.view(x, s)) * there for x in (wide, old))
+            total = total + regions.unview(best_path(w, c, there, networks, prices, s, known), s)
+        m, n, r, q = codes.shape[1:]
+        return np.ascontiguousarray(total[:, :m, :n, :r, :q])
     return best_path(weights, codes, valid_codes(layout, part), networks_of(layout.contexts, context_networks), prices)
 
 

@@ -31,10 +31,12 @@ class _Survey(LearnedTile):
     """Visits codes as the coder does and notes what it would see there. Codes need not be on any path."""
 
     def __init__(
-        self, codes: np.ndarray, weights: np.ndarray, valid: np.ndarray | None, networks: Networks, bits: np.ndarray
+        self, codes: np.ndarray, weights: np.ndarray, valid: np.ndarray | None, networks: Networks, bits: np.ndarray,
+        size: int = 0, known: np.ndarray | None = None,
     ) -> None:
         """codes: half steps; weights: what they stand for, in half steps; bits [N_SIGN_CLASSES, 2]."""
-        super().__init__(codes, valid, networks.magnitudes, networks.signs, dependent=True)
+        super().__init__(codes, valid, networks.magnitudes, networks.signs, dependent=True, size=size)
+        self.known = known
         self._weights, self._bits = weights, bits
         self.seen: list[_Seen] = []
 
@@ -68,14 +70,15 @@ class Prices:
 
 
 def best_path(
-    weights: np.ndarray, codes: np.ndarray, valid: np.ndarray | None, networks: Networks, prices: Prices
+    weights: np.ndarray, codes: np.ndarray, valid: np.ndarray | None, networks: Networks, prices: Prices,
+    size: int = 0, known: np.ndarray | None = None,
 ) -> np.ndarray:
     """Codes int32 of a tile, in half steps, signed as the weights are: of all paths through the states the one of
     least squared error + trade · bits (Viterbi), in the contexts that `codes` give.
 
     weights: view [C, M, M', *cells] in half steps. codes: a guess, in half steps.
     """
-    survey = _Survey(codes.copy(), weights, valid, networks, prices.signs)
+    survey = _Survey(codes.copy(), weights, valid, networks, prices.signs, size, known)
     n_diagonals = sum(codes.shape[1:3]) - 1
     chains, sizes = survey.chains, np.abs(weights)
     stops = survey.order.stops(sizes >= LOWEST_LAST, 0, n_diagonals)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..stream import Part, TensorLayout
+from . import regions
 from .base import valid_codes
 from .diagonals import N_BANDS, Diagonals, around, coded, faces
 from .labels import N_LABEL_CONTEXTS, LabelTile
@@ -287,6 +288,17 @@ def open_tile(
     if kind == "learned":
         both = networks_of(layout.contexts, networks)
         magnitudes, signs = both.magnitudes, both.signs
+        modes = regions.modes_of(codes.shape[3:])
+        if modes is not None and layout.dependent:
+
+            def make(v: np.ndarray, there: np.ndarray, size: int) -> LearnedTile:
+                shifts = np.zeros(v.shape[:3], np.int8)
+                if counts is not None:
+                    known = regions.brought(regions.padded(codes), modes, size)
+                    shifts = best_shifts(v, there, magnitudes, signs, counts=counts, size=size, known=known)
+                return LearnedTile(v, there, magnitudes, signs, dependent=True, shifts=shifts, size=size)
+
+            return regions.SizedTile(codes, valid, modes, make)
         if not layout.dependent:
             return LearnedTile(codes, valid, magnitudes, signs)
         shifts = np.zeros(codes.shape[:3], np.int8)

@@ -97,6 +97,7 @@ class ContextNetwork:
         """features float32 [N_FEATURES, n, k] of codes at n frequencies, whose classes of position are u, v [n] ->
         quarters of classes int16 [n, k], within LARGEST_SHIFT of one that exists."""
         (first, places), (second, bias), (last, constant) = self._floats
+        u = u % len(places)  # a network that knows cells of one size
         place = places[u, v, min(colour, N_COLOURS - 1), half].T  # [hidden_0, n]
         _, n, k = features.shape
         result = np.empty((n, k), np.int16)
@@ -153,11 +154,14 @@ class LearnedTile:
         *,
         dependent: bool = False,
         shifts: np.ndarray | None = None,
+        size: int = 0,
     ) -> None:
         """codes: view [C, M, M', *cells] of a tile; filled while reading. dependent: they are half steps. shifts: int8
         [C, M, M'], of quarters of a class; filled while reading. None where the tile has none."""
         self._codes, self._valid, self._network, self._shifts = codes, valid, network, shifts
         self._cells = codes.shape[3:]
+        self._size, self.known = size, None
+        self.n_diagonals = sum(codes.shape[1:3]) - 1
         self.known_signs = Signs(codes.shape, signs)
         self.chains = Chains(codes.shape[1:3], self._cells)
         self._halves_per_code = 1 if dependent else 2
@@ -190,6 +194,8 @@ class LearnedTile:
         n, k = len(index[0]), len(self._by_half)
         values = np.zeros((len(self._codes), n, k), np.int32)
         magnitude = np.zeros((len(self._codes), n, k), np.int32)
+        if self.known is not None:
+            magnitude[...] = self.known[:, *index].reshape(magnitude.shape)[..., self._by_half]
         if (s < stops).any():
             u, v = ((2 * i + 1) * POSITIONS // (2 * m) for i, m in zip(index, self._codes.shape[1:3], strict=True))
             truth = self._codes[:, *index].reshape(*values.shape)[..., self._by_half]
@@ -209,7 +215,7 @@ class LearnedTile:
                     visible = None if exists is None else exists[:, cells]
                     now = Pass(index, (u, v), self._by_half[cells], c, half, visible)
                     got = self.sized(code, self.contexts(features, now), np.abs(there), now)
-                    magnitude[c][:, cells] = np.minimum(got, CAP)
+                    magnitude[c][:, cells] = np.maximum(np.minimum(got, CAP), magnitude[c][:, cells])
                     values[c][:, cells] = self.signed(code, got, there < 0, now) // self._halves_per_code
             self._codes[:, *index] = values[..., self._by_place].reshape(len(values), n, *self._cells)
         self._remember(magnitude)
@@ -217,6 +223,7 @@ class LearnedTile:
     def contexts(self, features: np.ndarray, now: Pass) -> np.ndarray:
         """Of the magnitudes of a pass, [n, k]."""
         u, v = now.position
+        u = u + POSITIONS * self._size
         if self._shifts is None:
             return self._network.classes(features, u, v, now.colour, now.half)
         quarters = self._network.quarters(features, u, v, now.colour, now.half)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .exact import POSITIONS
 from .alphabet import N_SYMBOLS, n_extra_bits, split
 from .learned import (
     LARGEST_SHIFT,
@@ -36,6 +37,7 @@ class _Survey(LearnedTile):
     def contexts(self, features: np.ndarray, now: Pass) -> np.ndarray:
         of = np.ravel_multi_index((np.full(len(now.index[0]), now.colour), *now.index), self._codes.shape[:3])
         u, v = now.position
+        u = u + POSITIONS * self._size
         quarters = self._network.quarters(features, u, v, now.colour, now.half).astype(np.int64)
         # `sized` adds the odd quantiser's first class
         return (of[:, None] * _N_QUARTERS + quarters + LARGEST_SHIFT) * 2 * N_LEARNED_CLASSES
@@ -51,6 +53,8 @@ def best_shifts(
     signs: SignNetwork,
     *,
     counts: np.ndarray,
+    size: int = 0,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
     """int8 [C, M, M']: the shifts that save more bits than they cost in a tile of dependent codes [C, M, M', *cells];
     all 0 where together they do not pay for being told. counts: starting counts of all contexts."""
@@ -60,7 +64,8 @@ def best_shifts(
         seen.append(contexts * N_SYMBOLS + split(magnitudes)[0])
         return magnitudes
 
-    survey = _Survey(codes.copy(), valid, network, signs, dependent=True)
+    survey = _Survey(codes.copy(), valid, network, signs, dependent=True, size=size)
+    survey.known = known
     n_diagonals = sum(codes.shape[1:3]) - 1
     stops = survey.stops(0, n_diagonals)
     survey.run(0, n_diagonals, stops, note)

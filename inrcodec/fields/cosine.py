@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+import os
 from math import log10
 from typing import Any
 
@@ -25,13 +26,17 @@ from .axis import SplineAxis
 from .base import Field, OnStep, Progress
 from .bases import BLOCK_VALUES, Cosines, Span, Splines, cell_runs, centres
 from .correction import Correction, CosineWeights
+from ..entropy import regions
+from ..entropy.regions import modes_of
 from .leaves import split_levels
+from .regions import Regions
 from .sizes import Picture, suited_cells
 from .steps import MASKING_UNIT, StepSizes
 from .tuning import TUNINGS, Tuning
 
 __all__ = ["CosineField", "Fitted", "reconstructed"]
 
+REGIONS = "REGIONS" in os.environ
 DETAIL = 10  # number of the network
 SOUND_CELL = 2**13  # samples: what never changes gains by long windows, and what does has its splits
 PITCH = 2  # cells from knot to knot of the smooth level
@@ -187,6 +192,11 @@ class CosineField(Field):
         looks = fitted.looks if heeding else 0
         n, db = 2 * looks + 3, None  # steps: a look takes as long as a round of the search; coding follows
         on_step(Progress("codes", 0, n))
+        regions.CURRENT["modes"] = None
+        if REGIONS and layout.dependent:
+            unit = self._step_sizes.of_heads(quantiser) * self._step_sizes.masking(fitted.masking)
+            regions.CURRENT["modes"] = self._regions.choose(scaled * unit, unit)
+            scaled = self._regional(scaled, fitted, quantiser)
         heads = rate_optimal(scaled, layout, trade, quick=fitted.quick, rounds=1 if heeding else ROUNDS)
         if self.spec.deltas:
             codes.append(self.fit_deltas(fitted, (*codes, heads), quantiser))
@@ -194,6 +204,7 @@ class CosineField(Field):
             del scaled  # large pictures: one at a time
             on_step(Progress("codes", n - 3 - 2 * left, n, db))
             scaled, saved, error = self._heeding(fitted, quantiser, spline, (*codes, heads))
+            scaled = self._regional(scaled, fitted, quantiser)
             db = -10 * log10(max(error, 1e-12) / self.signal.n_values)
             on_step(Progress("codes", n - 2 - 2 * left, n, db, worth=saved / BIT))
             heads = reconsidered(heads, scaled, layout, trade)
@@ -203,6 +214,16 @@ class CosineField(Field):
                 break
         on_step(Progress("codes", n - 1, n, db))
         return (*codes, heads)
+
+    @cached_property
+    def _regions(self) -> Regions:
+        return Regions(self.grid)
+
+    def _regional(self, scaled: np.ndarray, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
+        if (modes := modes_of(self.grid.cells)) is None:
+            return scaled
+        unit = self._step_sizes.of_heads(quantiser) * self._step_sizes.masking(fitted.masking)
+        return (self._regions.apply(scaled * unit, modes) / unit).astype(np.float32)
 
     def smooth_codes(self, fitted: Fitted, quantiser: Quantiser) -> np.ndarray:
         """int32 [C, *knots], with masking [C + 1, *knots]."""
@@ -229,6 +250,8 @@ class CosineField(Field):
             heads[self._at(cells)] = values * steps * masking[self._at(cells)]
 
         in_threads(fill, self._runs())
+        if (modes := modes_of(self.grid.cells)) is not None:
+            heads = self._regions.apply(heads, modes, True)
         correction = self._correction
         if correction.network is None and correction.detail is None:
             return CosineWeights(smooth, heads)

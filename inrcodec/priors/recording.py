@@ -158,7 +158,7 @@ class Recorder:
         self._features.append(flat[:, self._picked].T.astype(np.uint8))
         place = ((u * POSITIONS + v) * N_COLOURS + min(colour, N_COLOURS - 1)) * 2 + half
         self._places.append(np.repeat(place, features.shape[2])[self._picked].astype(np.int16))
-        self._symbols.append(np.zeros(len(self._picked), np.uint8))
+        self._symbols.append(np.full(len(self._picked), 255, np.uint8))
         self._odd.append(np.zeros(len(self._picked), np.uint8))
         return MARK * (1 + np.arange(len(quiet))).reshape(features.shape[1:])
 
@@ -175,7 +175,8 @@ class Recorder:
 
     def record(self) -> Record:
         """Of all it was asked about."""
-        return Record(*(np.concatenate(a) for a in (self._features, self._places, self._symbols, self._odd)))
+        a = [np.concatenate(a) for a in (self._features, self._places, self._symbols, self._odd)]
+        return Record(*(x[a[2] < 255] for x in a))
 
 
 def mark_of(pictures: Sequence[Image.Image], seed: int) -> str:
