@@ -78,7 +78,8 @@ Made by `python benchmarks/crops.py`:
 
 Whole pictures are coded, each by the quality whose file is nearest to the size (ours by `--target-size`); figures are
 of the whole picture. What is shown are pieces of 128×128 samples, every sample 2×2 pixels. Last row: the middle of the
-piece at twice the size, ours decoded there, the others (and the original) enlarged by Lanczos.
+piece at twice the size, ours decoded there, the others (and the original) enlarged by Lanczos. What is seen there, and
+in Kodak's photos, is in docs/compression.md, "What the eye still finds".
 """
 
 
