@@ -93,7 +93,9 @@ def _header(values: Any) -> Header:
         raise FormatError(f"{field.kept} weights kept of a network that has fewer")
     steps, slope, one, more, *second = quantiser
     coloured = field.body == "cosine" and meta.kind == "image" and meta.channels >= 3
-    if len(second) > coloured:
+    if len(second) > 1:
+        raise FormatError("malformed")
+    if second and not coloured:
         raise FormatError("steps of a second colour where there are no colours")
     if type(steps) is not list or len(steps) != n_groups(field):
         raise FormatError(f"quantiser steps, wanted {n_groups(field)}")

@@ -21,7 +21,7 @@ __all__ = ["Search", "rungs"]
 
 ROUNDS_OF_ALL = 3  # effort 9 goes through its stages so often at most, while they find something
 SOLVING_TRIALS = 5  # about what meeting a target takes
-FINISHING = 0.5  # of a trial: the file is coded and verified in the end; and some rivals take longer than others
+FINISHING = 0.5  # of a trial: the file is coded and verified in the end; and smaller cells take longer
 # Times that a picture's first file takes, in those of effort 1: measured 1.3 (.8 to 1.7) and 5 (3 to 6.2)
 TIMES_PLAIN, TIMES_DEPENDENT = 2.0, 6.0
 
@@ -124,7 +124,7 @@ class Search:
             key = (rival.name, rival.grid, best.trial.field.spec.synthesis)
             if key in self._tried:
                 continue
-            if not rival.quick and (cut := self._out_of_time()):
+            if not rival.quick and (cut := self._out_of_time(rival.times)):
                 break
             now = self._n_trials
             self.on_step(
@@ -153,11 +153,12 @@ class Search:
             )  # fmt: skip
         return best
 
-    def _out_of_time(self) -> bool:
-        """Whether one more trial could end after the time limit, with what still has to follow it."""
+    def _out_of_time(self, times: float = 1.0) -> bool:
+        """Whether one more trial, of so many times the last one's seconds, could end after the time limit, with what still
+        has to follow it."""
         if self.settings.time_limit_s is None:
             return False
-        trials = 1 + FINISHING + (SOLVING_TRIALS if self._has_target else 0)
+        trials = times + FINISHING + (SOLVING_TRIALS * times if self._has_target else 0)
         return time.monotonic() - self.started + trials * self._trial_s > self.settings.time_limit_s
 
     def _scored(self, trial: Trial) -> _Scored:

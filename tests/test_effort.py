@@ -26,7 +26,7 @@ from inrcodec.fields.cosine import CosineField
 from inrcodec.fields.tuning import TUNINGS
 from inrcodec.grid import Grid
 from inrcodec.settings import EncodeSettings
-from inrcodec.stages import STAGES
+from inrcodec.stages import STAGES, TIMES_LOOKS
 from inrcodec.stream import STEP_UNIT
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -148,10 +148,23 @@ def test_nothing_is_said_of_time_that_nothing_needed(monkeypatch: pytest.MonkeyP
     signal = api.as_signal(COFFEE[:32, :40])
     enough = api.encode_signal(signal, replace(settings, time_limit_s=1e6))
     n_trials, now[0] = now[0], 0.0
-    just = api.encode_signal(signal, replace(settings, time_limit_s=n_trials + FINISHING))
+    just = api.encode_signal(signal, replace(settings, time_limit_s=n_trials - 1 + TIMES_LOOKS + FINISHING))
     assert (just.data, just.whole, enough.whole) == (enough.data, True, True)
     now[0] = 0.0
     assert not api.encode_signal(signal, replace(settings, time_limit_s=n_trials - 1)).whole
+
+
+def test_longer_looks_take_the_time_that_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial before looks would end within the limit, one with them would not."""
+    now = clock_of_trials(monkeypatch, effort=7)
+    settings = EncodeSettings(quality=60, tune="psnr", effort=7, grid="5x4")  # no other cells
+    signal = api.as_signal(COFFEE)
+    enough = api.encode_signal(signal, replace(settings, time_limit_s=1e6))
+    before, now[0] = now[0] - 1, 0.0
+    some = api.encode_signal(signal, replace(settings, time_limit_s=before + 1 + FINISHING))
+    now[0] = 0.0
+    all_of_it = api.encode_signal(signal, replace(settings, time_limit_s=before + TIMES_LOOKS + FINISHING))
+    assert (enough.whole, some.whole, all_of_it.whole) == (True, False, True)
 
 
 def test_there_is_time_to_look_whether_the_network_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +198,14 @@ def test_the_first_file_and_its_looks_are_told_with_and_without_a_target(cli: Cl
     assert 0 < int(found[3]) < 50
     assert (found[4] is None) == options.startswith("-q")
     assert any(line.startswith("a.png: without the network: nothing better: ") for line in said)
+
+
+def test_a_search_for_a_target_tells_how_far_it_is() -> None:
+    told: list[Progress] = []
+    api.encode_signal(api.as_signal(COFFEE), EncodeSettings(target_bytes=2500, effort=1), told.append)
+    found = [(p.step, p.n_steps) for p in told if p.stage == "search"]
+    assert found
+    assert all(0 < step < n for step, n in found)
 
 
 def test_a_target_that_only_the_quick_file_meets_is_met_by_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import inrcodec
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLES = Path(__file__).parent.parent / "samples"
-NAMES = ("picture", "picture-psnr-zstd", "alpha", "deep", "sound", "volume", "ensemble", "multihead", "segments")
+NAMES = (
+    "picture",
+    "picture-psnr-zstd",
+    "alpha",
+    "alpha-equal",
+    "deep",
+    "sound",
+    "volume",
+    "ensemble",
+    "multihead",
+    "segments",
+)
 
 
 def _make(name: str) -> bytes:
@@ -24,10 +36,13 @@ def _make(name: str) -> bytes:
     tone = np.stack([np.sin(2 * np.pi * 440 * t), np.sin(2 * np.pi * 660 * t) * t], 1).astype(np.float32) * 0.4
     volume = (rng.normal(size=(11, 9, 7)) + np.arange(11)[:, None, None]).astype(np.float32)
     mlp = {"iterations": 60, "seed": 3}
+    alpha = np.asarray(Image.open(SAMPLES / "cat-alpha.png"))
     return {
         "picture": lambda: inrcodec.encode(SAMPLES / "tiny.png"),
         "picture-psnr-zstd": lambda: inrcodec.encode(SAMPLES / "tiny.png", tune="psnr", entropy="zstd", grid="5x3"),
         "alpha": lambda: inrcodec.encode(SAMPLES / "cat-alpha.png", quality=50),
+        # the same steps for all colours: the second axis of these is not from orange to blue
+        "alpha-equal": lambda: inrcodec.encode(alpha[..., [1, 0, 2, 3]], quality=50),
         "deep": lambda: inrcodec.encode(SAMPLES / "cat-16bit.png", quality=90),
         "sound": lambda: inrcodec.encode(tone, sample_rate_hz=8000),
         "volume": lambda: inrcodec.encode(volume, quality=90),

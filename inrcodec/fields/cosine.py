@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..colour import fit_rotation, rotation
+from ..colour import fit_rotation, orange_blue, rotation
 from ..cost import N_DELTAS
 from ..entropy.dependent import HALF_STEP
 from ..errors import FormatError
@@ -162,7 +162,7 @@ class CosineField(Field):
     def quantiser(self, fitted: Fitted, step: float) -> Quantiser:
         units = min(max(round(step / STEP_UNIT), 1), 2**32 - 1)
         shrink = SHRINK_DEPENDENT if self.spec.dependent else fitted.tuning.shrink
-        second = fitted.tuning.second if self.signal.colour in ("rgb", "rgb+alpha") else EQUAL
+        second = fitted.tuning.second if orange_blue(self.signal, self._rotation) else EQUAL
         return Quantiser((units,), fitted.tuning.slope, shrink, second)
 
     def suited_cells(self, fitted: Fitted, quantiser: Quantiser) -> tuple[int, ...]:

@@ -31,8 +31,8 @@ class StepSizes:
         return quantiser.steps[0] * STEP_UNIT * SPLINE_STEP
 
     def of_heads(self, quantiser: Quantiser) -> np.ndarray:
-        """step(u, v), [C, *frequencies, 1, …]."""
-        factors = np.ones(self._channels)
+        """step(u, v), [C, *frequencies, 1, …]; [1, …] where all channels have the same."""
+        factors = np.ones(1 if quantiser.second == EQUAL else self._channels)
         factors[1:2] = quantiser.second / EQUAL
         return np.multiply.outer(factors, self.at(quantiser, self._frequency))
 

@@ -21,7 +21,7 @@ class Tuning:
     first_step: float  # of the step at frequency 0, relative to one step for all at the same quality
     synthesis: int  # number of the network
     dependent: bool = True  # quantisation, above QUICK_EFFORT
-    second: int = EQUAL  # steps of the second colour, see Quantiser
+    second: int = EQUAL  # steps of the second colour, where it is orange to blue: see Quantiser
     heed: bool = True  # dependent codes are chosen to go with what the network adds to theirs
 
 
