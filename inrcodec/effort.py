@@ -154,8 +154,8 @@ class Search:
         return best
 
     def _out_of_time(self, times: float = 1.0) -> bool:
-        """Whether one more trial, of so many times the last one's seconds, could end after the time limit, with what still
-        has to follow it."""
+        """Whether one more trial, of so many times the last one's seconds, could end after the time limit, with what
+        still has to follow it."""
         if self.settings.time_limit_s is None:
             return False
         trials = times + FINISHING + (SOLVING_TRIALS * times if self._has_target else 0)
