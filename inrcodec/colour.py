@@ -9,7 +9,7 @@ from .signals import SignalMeta
 __all__ = ["QUATERNION_UNIT", "fit_rotation", "fixed_rotation", "orange_blue", "rotation"]
 
 QUATERNION_UNIT = 127  # quaternions are stored as four whole numbers of at most this size
-ORANGE_BLUE = 0.75  # cosine to the fixed second axis; Kodak's twelve have .81 to 1, 38 of 43 other photos .82 to 1
+ORANGE_BLUE = 0.75  # cosine to the fixed second axis; Kodak's twelve have .81 to 1, 39 of 43 other photos .82 to 1
 
 
 def fixed_rotation(signal: SignalMeta) -> np.ndarray:
